@@ -1,0 +1,60 @@
+"""Every error of this project that a person may see, as one tree.
+
+    VividError                       one clear line; the command line prints it and exits with 1
+    ├── SettingError                 an unknown or impossible setting; names the nearest valid one
+    │   └── UnknownEngine            no engine of that name
+    ├── EngineUnavailable            asked for and not there; carries the command that mends it
+    ├── EngineFault                  an engine failed while drawing
+    ├── IdentityError                an identity that is missing, unreadable or refused
+    │   ├── ConsentMissing           enrolment without a statement of consent
+    │   └── UnsuitablePhoto          no face, several faces, too small, too blurred
+    └── MediaError                   a file, stream or offer that cannot be used
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class VividError(Exception):
+    """Base of every error that is explained to a person in one line."""
+
+
+class SettingError(VividError):
+    """A setting that does not exist or cannot have that value."""
+
+
+class UnknownEngine(SettingError):
+    """No engine has that name."""
+
+
+class EngineUnavailable(VividError):
+    """The engine exists but cannot run here; the message says which command mends it."""
+
+
+class EngineFault(VividError):
+    """An engine failed while drawing a frame."""
+
+
+class IdentityError(VividError):
+    """An identity that is missing, unreadable or refused."""
+
+
+class ConsentMissing(IdentityError):
+    """Enrolment without a statement of who agreed, when and to what."""
+
+
+class UnsuitablePhoto(IdentityError):
+    """A photo from which no face texture can be taken."""
+
+
+class MediaError(VividError):
+    """A file, stream or offer that cannot be used."""
+
+
+def nearest(wrong: str, valid: Iterable[str]) -> str:
+    """Says which valid name is meant: `did you mean "proxy"?`, or lists all of them."""
+    names = sorted(valid)
+    close = get_close_matches(wrong, names, n=1, cutoff=0.5)
+    return f'did you mean "{close[0]}"?' if close else f"valid: {', '.join(names)}"

@@ -1,0 +1,42 @@
+"""What a person can choose about a swap: frozen, complete, strict."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from engines.errors import SettingError, nearest
+
+
+class StrictModel(BaseModel):
+    """A frozen settings model: an unknown key is an error that names the nearest valid one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    @classmethod
+    def read(cls, values: object) -> Self:
+        """Checks values from outside (JSON, a form, a command line).
+
+        Raises SettingError with one line that names the setting and what is wrong with it.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"])
+            if first["type"] == "extra_forbidden":
+                raise SettingError(f'unknown setting "{key}"; {nearest(key, cls.model_fields)}') from error
+            raise SettingError(f'setting "{key}": {first["msg"]}') from error
+
+
+class SwapSettings(StrictModel):
+    """How a session swaps. Every field is documented in docs/settings.md."""
+
+    engine: str = Field("auto", description="engine by name, or `auto`")
+    faces: Literal["one", "all"] = Field("one", description="swap the locked person only, or everybody in view")
+    bystanders: Literal["blur", "show"] = Field("blur", description="what happens to faces that are not swapped")
+    tone: Literal["identity", "driver", "mix"] = Field("identity", description="whose skin tone the result has")
+    label: bool = Field(True, description="draw the mark that says the face is synthetic")
+    hold_ms: int = Field(300, ge=0, le=300, description="how long the last good picture stands in for a lost face")
+    max_faces: int = Field(4, ge=1, le=8, description="faces that are tracked at most")
