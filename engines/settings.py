@@ -36,6 +36,9 @@ class SwapSettings(StrictModel):
     engine: str = Field("auto", description="engine by name, or `auto`")
     faces: Literal["one", "all"] = Field("one", description="swap the locked person only, or everybody in view")
     bystanders: Literal["blur", "show"] = Field("blur", description="what happens to faces that are not swapped")
+    without_face: Literal["standby", "show"] = Field(
+        "standby", description="what is shown of a picture in which no face is found"
+    )
     tone: Literal["identity", "driver", "mix"] = Field("identity", description="whose skin tone the result has")
     label: bool = Field(True, description="draw the mark that says the face is synthetic")
     hold_ms: int = Field(300, ge=0, le=300, description="how long the last good picture stands in for a lost face")

@@ -33,6 +33,9 @@ class Engine(Protocol):
     def init(self) -> EngineState:
         """A fresh state for one person."""
 
+    def warm_up(self) -> None:
+        """Compiles kernels and loads models, so that the first frame is not late. Takes seconds."""
+
     def draw(
         self, state: EngineState, identity: Identity | None, inputs: Inputs, settings: SwapSettings, onto_HW3: Rgb
     ) -> None:

@@ -1,0 +1,51 @@
+"""Pixels and latents: tracking, geometry, models and engines. Synchronous; knows neither network nor devices."""
+
+from engines.errors import (
+    ConsentMissing,
+    EngineFault,
+    EngineUnavailable,
+    IdentityError,
+    MediaError,
+    SettingError,
+    UnknownEngine,
+    UnsuitablePhoto,
+    VividError,
+    nearest,
+)
+from engines.identity import Identity, Manifest
+from engines.marks.label import draw_label
+from engines.registry import engine_names
+from engines.session import Session, SessionState, load
+from engines.settings import StrictModel, SwapSettings
+from engines.standby import blurred_scene, standby_card
+from engines.types import Box, Rgb, Status, StepResult, TrackedFace, Tracking
+
+__all__ = [
+    "Box",
+    "ConsentMissing",
+    "EngineFault",
+    "EngineUnavailable",
+    "Identity",
+    "IdentityError",
+    "Manifest",
+    "MediaError",
+    "Rgb",
+    "Session",
+    "SessionState",
+    "SettingError",
+    "Status",
+    "StepResult",
+    "StrictModel",
+    "SwapSettings",
+    "TrackedFace",
+    "Tracking",
+    "UnknownEngine",
+    "UnsuitablePhoto",
+    "VividError",
+    "blurred_scene",
+    "draw_label",
+    "engine_names",
+    "load",
+    "nearest",
+    "standby_card",
+]

@@ -1,0 +1,120 @@
+"""Pixel kernels that several stages share: resize, warp, blur. All take and give C-contiguous arrays.
+
+The centre of a pixel is at integer coordinates; a resize maps the outer edges of one picture onto those of the other.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engines.jit import kernel
+from engines.types import Floats, Mask, Rgb
+
+
+@kernel
+def resize_area(source_HW3: Rgb, height_px: int, width_px: int) -> Rgb:
+    """Shrinks by averaging every source pixel exactly once (box filter). uint8 [H, W, 3] -> [height, width, 3]."""
+    rows, columns = source_HW3.shape[0], source_HW3.shape[1]
+    out = np.empty((height_px, width_px, 3), np.uint8)
+    for row in range(height_px):
+        top = row * rows // height_px
+        bottom = max((row + 1) * rows // height_px, top + 1)
+        for column in range(width_px):
+            left = column * columns // width_px
+            right = max((column + 1) * columns // width_px, left + 1)
+            red = green = blue = 0
+            for y in range(top, bottom):
+                for x in range(left, right):
+                    red += source_HW3[y, x, 0]
+                    green += source_HW3[y, x, 1]
+                    blue += source_HW3[y, x, 2]
+            area = (bottom - top) * (right - left)
+            out[row, column, 0] = (red + area // 2) // area
+            out[row, column, 1] = (green + area // 2) // area
+            out[row, column, 2] = (blue + area // 2) // area
+    return out
+
+
+@kernel
+def resize_bilinear(source_HW3: Rgb, height_px: int, width_px: int) -> Rgb:
+    """Enlarges with linear interpolation, edges repeated. uint8 [H, W, 3] -> [height, width, 3]."""
+    rows, columns = source_HW3.shape[0], source_HW3.shape[1]
+    out = np.empty((height_px, width_px, 3), np.uint8)
+    for row in range(height_px):
+        y = min(max((row + 0.5) * rows / height_px - 0.5, 0.0), rows - 1.0)
+        y0 = min(int(y), max(rows - 2, 0))
+        y1 = min(y0 + 1, rows - 1)
+        fy = np.float32(y - y0)
+        for column in range(width_px):
+            x = min(max((column + 0.5) * columns / width_px - 0.5, 0.0), columns - 1.0)
+            x0 = min(int(x), max(columns - 2, 0))
+            x1 = min(x0 + 1, columns - 1)
+            fx = np.float32(x - x0)
+            for c in range(3):
+                upper = source_HW3[y0, x0, c] * (1 - fx) + source_HW3[y0, x1, c] * fx
+                lower = source_HW3[y1, x0, c] * (1 - fx) + source_HW3[y1, x1, c] * fx
+                out[row, column, c] = np.uint8(upper * (1 - fy) + lower * fy + np.float32(0.5))
+    return out
+
+
+@kernel
+def warp_affine(source_HW3: Rgb, source_from_out: Floats, height_px: int, width_px: int) -> Rgb:
+    """Samples `source` linearly on an affine grid, edges repeated.
+
+    source_from_out: float32 [2, 3], takes (x, y, 1) of the output to (x, y) of the source, both in pixels.
+    """
+    rows, columns = source_HW3.shape[0], source_HW3.shape[1]
+    out = np.empty((height_px, width_px, 3), np.uint8)
+    a, b, c = source_from_out[0, 0], source_from_out[0, 1], source_from_out[0, 2]
+    d, e, f = source_from_out[1, 0], source_from_out[1, 1], source_from_out[1, 2]
+    x_last, y_last = np.float32(columns - 1), np.float32(rows - 1)
+    for row in range(height_px):
+        for column in range(width_px):
+            x = min(max(a * column + b * row + c, np.float32(0)), x_last)
+            y = min(max(d * column + e * row + f, np.float32(0)), y_last)
+            x0, y0 = min(int(x), max(columns - 2, 0)), min(int(y), max(rows - 2, 0))
+            x1, y1 = min(x0 + 1, columns - 1), min(y0 + 1, rows - 1)
+            fx, fy = np.float32(x - x0), np.float32(y - y0)
+            for k in range(3):
+                upper = source_HW3[y0, x0, k] * (1 - fx) + source_HW3[y0, x1, k] * fx
+                lower = source_HW3[y1, x0, k] * (1 - fx) + source_HW3[y1, x1, k] * fx
+                out[row, column, k] = np.uint8(upper * (1 - fy) + lower * fy + np.float32(0.5))
+    return out
+
+
+@kernel
+def gaussian_blur(source_HW: Floats, sigma_px: float) -> Floats:
+    """Separable Gaussian of one float32 [H, W] plane, edges repeated. Cost grows with sigma: shrink first if large."""
+    rows, columns = source_HW.shape
+    reach = max(int(3.0 * sigma_px + 0.5), 1)
+    weights = np.empty(2 * reach + 1, np.float32)
+    for i in range(2 * reach + 1):
+        weights[i] = np.exp(-0.5 * ((i - reach) / max(sigma_px, 1e-6)) ** 2)
+    weights /= weights.sum()
+    across = np.empty((rows, columns), np.float32)
+    for y in range(rows):
+        for x in range(columns):
+            total = np.float32(0)
+            for i in range(2 * reach + 1):
+                total += weights[i] * source_HW[y, min(max(x + i - reach, 0), columns - 1)]
+            across[y, x] = total
+    out = np.zeros((rows, columns), np.float32)
+    for y in range(rows):
+        for i in range(2 * reach + 1):
+            weight = weights[i]
+            from_y = min(max(y + i - reach, 0), rows - 1)
+            for x in range(columns):
+                out[y, x] += weight * across[from_y, x]
+    return out
+
+
+@kernel
+def lay_over(canvas_HW3: Rgb, patch_hw3: Rgb, alpha_hw: Mask, left_px: int, top_px: int) -> None:
+    """Blends a patch into `canvas` in place; alpha uint8, 255 is opaque. What hangs over the edge is cut off."""
+    for y in range(max(0, -top_px), min(patch_hw3.shape[0], canvas_HW3.shape[0] - top_px)):
+        for x in range(max(0, -left_px), min(patch_hw3.shape[1], canvas_HW3.shape[1] - left_px)):
+            alpha = int(alpha_hw[y, x])
+            for c in range(3):
+                under = int(canvas_HW3[top_px + y, left_px + x, c])
+                over = int(patch_hw3[y, x, c])
+                canvas_HW3[top_px + y, left_px + x, c] = np.uint8((over * alpha + under * (255 - alpha) + 127) // 255)

@@ -1,0 +1,213 @@
+"""One frame in, one picture out that is safe to show: track, look for occluders, draw, hide everybody else, label."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from engines import registry
+from engines.errors import SettingError
+from engines.identity import Identity
+from engines.marks.label import draw_label
+from engines.runtimes.base import EngineState, Inputs
+from engines.settings import SwapSettings
+from engines.standby import blurred_scene, hide_face
+from engines.types import Rgb, Status, StepResult, TrackedFace
+
+if TYPE_CHECKING:
+    from engines.face.occlusion import OcclusionState, Occluder
+    from engines.face.track import FaceTracker, TrackState
+
+LEAST_SIDE_PX, MOST_SIDE_PX = 16, 8192
+MOST_COVERED = 0.6  # a face covered beyond this share is treated as lost: too little is left to draw on
+
+
+@dataclass(slots=True)
+class PersonState:
+    """What is remembered of one person in view."""
+
+    engine: EngineState
+    occlusion: OcclusionState | None
+
+
+@dataclass(slots=True)
+class SessionState:
+    """Everything that a session remembers from frame to frame. Made by `Session.init`; belongs to one call."""
+
+    track: TrackState | None
+    people: dict[int, PersonState] = field(default_factory=dict)
+    last_good: Rgb | None = None
+    last_good_s: float = -math.inf
+
+
+class Stopwatch:
+    """Milliseconds per stage of one frame."""
+
+    def __init__(self) -> None:
+        self.stage_ms: dict[str, float] = {}
+        self._since_ns = time.perf_counter_ns()
+
+    def lap(self, stage: str) -> None:
+        now_ns = time.perf_counter_ns()
+        self.stage_ms[stage] = self.stage_ms.get(stage, 0.0) + (now_ns - self._since_ns) / 1e6
+        self._since_ns = now_ns
+
+
+class Session:
+    """Draws with one engine. Holds no memory of a call: that is the `SessionState` that the caller passes in.
+
+    Not thread safe, but for `set_identity`: one thread steps it, with as many states as it likes.
+    """
+
+    def __init__(self, settings: SwapSettings, identity: Identity | None = None) -> None:
+        self.settings = settings
+        self.engine, self.why = registry.choose(settings.engine)
+        self._drawer = registry.make(self.engine)
+        self._identity = identity
+        self._tracker: FaceTracker | None = None
+        self._occluder: Occluder | None = None
+        if self._drawer.needs_face:
+            from engines.face.occlusion import Occluder
+            from engines.face.track import FaceTracker
+
+            self._tracker = FaceTracker(max_faces=settings.max_faces, follow=settings.faces)
+            self._occluder = Occluder()
+
+    @property
+    def identity(self) -> Identity | None:
+        return self._identity
+
+    def set_identity(self, identity: Identity) -> None:
+        """Takes effect with the next frame, whole. May be called from any thread."""
+        self._identity = identity
+
+    def init(self) -> SessionState:
+        """A fresh state: nobody tracked, nothing drawn."""
+        return SessionState(track=self._tracker.init() if self._tracker else None)
+
+    def warm_up(self, height_px: int, width_px: int) -> None:
+        """Compiles kernels and starts graphs for one picture size, so that the first frame is not late."""
+        self._drawer.warm_up()
+        grey = np.full((height_px, width_px, 3), 128, np.uint8)
+        self.step(self.init(), grey, 0.0)
+
+    def close(self) -> None:
+        """Frees the tracker's graphs. The session must not be stepped again."""
+        for part in (self._tracker, self._occluder):
+            if part is not None:
+                part.close()
+
+    def standby(self, rgb_HW3: Rgb) -> Rgb:
+        """The standby picture for this frame, labelled: the scene blurred beyond recognition."""
+        picture = blurred_scene(rgb_HW3)
+        self._label(picture)
+        return picture
+
+    def step(self, state: SessionState, rgb_HW3: Rgb, captured_s: float) -> StepResult:
+        """One frame.
+
+        rgb_HW3     uint8 [H, W, 3], never written to
+        captured_s  when it was captured, seconds on any monotonic clock; the filters run on it
+
+        Returns a new picture of the same size that is always safe to show. Raises SettingError for a picture of an
+        impossible shape, EngineFault where the engine fails; then nothing of the frame may be shown.
+        """
+        _check(rgb_HW3)
+        watch = Stopwatch()
+        picture = rgb_HW3.copy()
+        found, drawn = 0, True
+        if self._drawer.needs_face:
+            found, drawn = self._swap(state, rgb_HW3, captured_s, picture, watch)
+        else:
+            inputs = Inputs(rgb_HW3, _NOBODY, None, captured_s)
+            self._drawer.draw(self._drawer.init(), self._identity, inputs, self.settings, picture)
+            watch.lap("draw")
+        if not drawn:
+            return self._without(state, rgb_HW3, captured_s, found, watch)
+        self._label(picture)
+        state.last_good, state.last_good_s = picture, captured_s
+        watch.lap("label")
+        return StepResult(picture.copy(), Status.DRAWN, found, watch.stage_ms)
+
+    def _swap(
+        self, state: SessionState, rgb_HW3: Rgb, captured_s: float, picture: Rgb, watch: Stopwatch
+    ) -> tuple[int, bool]:
+        """Draws every face that is to be swapped. Returns how many faces are in view, and whether all were drawn."""
+        assert self._tracker is not None and state.track is not None
+        tracking = self._tracker.step(state.track, rgb_HW3, captured_s)
+        watch.lap("track")
+        present = {face.person for face in tracking.faces}
+        for person in [p for p in state.people if p not in present]:
+            del state.people[person]
+        nobody = tracking.found == 0 and not tracking.bystanders_px
+        if nobody and self.settings.without_face == "show":
+            return 0, True
+        if not tracking.faces or self._identity is None:
+            return tracking.found, False
+        for face in tracking.faces:
+            if not self._draw(state, rgb_HW3, face, captured_s, picture, watch):
+                return tracking.found, False
+        if self.settings.bystanders == "blur":
+            for box in tracking.bystanders_px:
+                hide_face(picture, box)
+            watch.lap("bystanders")
+        return tracking.found, True
+
+    def _draw(
+        self,
+        state: SessionState,
+        rgb_HW3: Rgb,
+        face: TrackedFace,
+        captured_s: float,
+        picture: Rgb,
+        watch: Stopwatch,
+    ) -> bool:
+        assert self._occluder is not None
+        person = state.people.get(face.person)
+        if person is None:
+            person = PersonState(self._drawer.init(), self._occluder.init())
+            state.people[face.person] = person
+        assert person.occlusion is not None
+        occlusion = self._occluder.step(person.occlusion, rgb_HW3, face, captured_s)
+        watch.lap("occlusion")
+        if occlusion.covered_share > MOST_COVERED:
+            return False
+        inputs = Inputs(rgb_HW3, face, occlusion, captured_s)
+        self._drawer.draw(person.engine, self._identity, inputs, self.settings, picture)
+        watch.lap("draw")
+        return True
+
+    def _without(
+        self, state: SessionState, rgb_HW3: Rgb, captured_s: float, found: int, watch: Stopwatch
+    ) -> StepResult:
+        """Nothing was drawn: the last good picture for a moment, then the standby picture. Never the frame itself."""
+        held = state.last_good is not None and state.last_good.shape == rgb_HW3.shape
+        if held and 0 <= captured_s - state.last_good_s <= self.settings.hold_ms / 1000:
+            assert state.last_good is not None
+            return StepResult(state.last_good.copy(), Status.NO_FACE, found, watch.stage_ms)
+        status = Status.WARMING if state.last_good is None else Status.STANDBY
+        picture = self.standby(rgb_HW3)
+        watch.lap("standby")
+        return StepResult(picture, status, found, watch.stage_ms)
+
+    def _label(self, picture: Rgb) -> None:
+        if self.settings.label:
+            draw_label(picture)
+
+
+_NOBODY = TrackedFace(0, np.zeros((478, 3), np.float32), np.zeros((478, 3), np.float32), 0.0)
+
+
+def _check(rgb_HW3: Rgb) -> None:
+    fits = rgb_HW3.ndim == 3 and rgb_HW3.shape[2] == 3 and rgb_HW3.dtype == np.uint8
+    if not fits or not all(LEAST_SIDE_PX <= side <= MOST_SIDE_PX for side in rgb_HW3.shape[:2]):
+        raise SettingError(f"a frame must be uint8 [H, W, 3], not {rgb_HW3.dtype} {list(rgb_HW3.shape)}")
+
+
+def load(settings: SwapSettings, identity: Identity | None = None) -> Session:
+    """Builds a session. Raises UnknownEngine or EngineUnavailable; never falls back to another engine."""
+    return Session(settings, identity)
