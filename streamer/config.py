@@ -1,0 +1,64 @@
+"""The frozen settings of each command. Every field is documented in docs/settings.md."""
+
+from __future__ import annotations
+
+import secrets
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field
+
+from engines import StrictModel, SwapSettings
+
+ANY_ADDRESS = "0.0.0.0"  # every address of this machine: only when asked for
+
+
+class ServerConfig(StrictModel):
+    """`vividstream serve`: where the page is offered, to whom, and how it swaps at first."""
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8080, ge=0, le=65535, description="TCP port to listen on; 0 takes a free one")
+    token: str | None = Field(None, min_length=16, description="secret that the page's address must carry")
+    max_sessions: int = Field(1, ge=1, le=16, description="calls at the same time; one more is told that the server is busy")
+    identity: str | None = Field(None, description="identity that is chosen when the page opens")
+    identities_dir: Path | None = Field(None, description="folder of enrolled identities")
+    swap: SwapSettings = Field(SwapSettings(), description="how the face is swapped")
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only programs on this machine can reach the server."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def resolve(self) -> Self:
+        """The complete settings: a server that other machines can reach always has a token."""
+        if self.token is not None or self.is_loopback:
+            return self
+        return self.model_copy(update={"token": secrets.token_urlsafe(24)})
+
+
+class FileConfig(StrictModel):
+    """`vividstream file`: one video file in, one swapped video file out."""
+
+    input: Path = Field(description="video file to read")
+    output: Path = Field(description="video file to write")
+    identity: str | None = Field(None, description="identity whose face is drawn")
+    identities_dir: Path | None = Field(None, description="folder of enrolled identities")
+    report: Path | None = Field(None, description="JSON file for timings and counts")
+    overwrite: bool = Field(False, description="replace an output file that exists")
+    swap: SwapSettings = Field(SwapSettings(), description="how the face is swapped")
+
+
+class EnrollConfig(StrictModel):
+    """`vividstream enroll`: photos of one person in, one identity file out."""
+
+    name: str = Field(min_length=1, max_length=64, description="name of the identity")
+    images: tuple[Path, ...] = Field(min_length=1, description="photos of this one person")
+    consent: str = Field("", description="who agreed, when, for what")
+    identities_dir: Path | None = Field(None, description="folder of enrolled identities")
+    overwrite: bool = Field(False, description="replace an identity of that name")
