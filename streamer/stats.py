@@ -1,0 +1,110 @@
+"""What a call is doing, in numbers: bounded memory, time passed in, read from one thread."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+WINDOW_S = 10.0
+MOST_SAMPLES = 1_200  # 120 pictures a second for the whole window
+
+
+@dataclass(frozen=True, slots=True)
+class Quantiles:
+    """p50, p95 and p99 of a window in milliseconds, and from how many samples; NaN where there are none."""
+
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    count: int
+
+    def as_json(self) -> dict[str, float | int | None]:
+        """Rounded to a tenth of a millisecond; JSON knows no NaN, so None stands for it."""
+        values = {"p50": self.p50_ms, "p95": self.p95_ms, "p99": self.p99_ms}
+        rounded: dict[str, float | int | None] = {
+            name: None if math.isnan(value) else round(value, 1) for name, value in values.items()
+        }
+        return {**rounded, "count": self.count}
+
+
+class Window:
+    """Samples of the last seconds. Old ones leave by age, and by number where too many come."""
+
+    def __init__(self, window_s: float = WINDOW_S, most: int = MOST_SAMPLES) -> None:
+        self._window_s = window_s
+        self._samples: deque[tuple[float, float]] = deque(maxlen=most)
+
+    def add(self, now_s: float, value: float) -> None:
+        self._samples.append((now_s, value))
+
+    def values(self, now_s: float) -> list[float]:
+        """The samples not older than the window, oldest first."""
+        while self._samples and self._samples[0][0] < now_s - self._window_s:
+            self._samples.popleft()
+        return [value for _, value in self._samples]
+
+    def rate_per_s(self, now_s: float) -> float:
+        """How many samples a second came in, over the time between the first and the last one of the window."""
+        count = len(self.values(now_s))
+        if count < 2:
+            return 0.0
+        span_s = max(self._samples[-1][0] - self._samples[0][0], now_s - self._samples[-1][0])
+        return (count - 1) / span_s if span_s > 0 else 0.0
+
+    def quantiles(self, now_s: float) -> Quantiles:
+        """Nearest-rank quantiles of the window's values, taken as milliseconds."""
+        values = sorted(self.values(now_s))
+        if not values:
+            return Quantiles(math.nan, math.nan, math.nan, 0)
+
+        def rank(share: float) -> float:
+            return values[max(math.ceil(share * len(values)) - 1, 0)]
+
+        return Quantiles(rank(0.50), rank(0.95), rank(0.99), len(values))
+
+
+@dataclass(slots=True)
+class CallStats:
+    """Counts of one call. `age` is the age of the picture: its first packet in, its swap handed to the encoder."""
+
+    age: Window = field(default_factory=Window)
+    pictures_in: Window = field(default_factory=Window)
+    pictures_out: Window = field(default_factory=Window)
+    step: Window = field(default_factory=Window)
+    shown: Counter[str] = field(default_factory=Counter)  # pictures sent, by what they show
+    dropped: Counter[str] = field(default_factory=Counter)  # pictures not sent, by reason
+    faults: int = 0
+
+    def came_in(self, now_s: float) -> None:
+        self.pictures_in.add(now_s, 0.0)
+
+    def went_out(self, now_s: float, age_ms: float, shows: str) -> None:
+        """A picture made from the camera's was sent."""
+        self.pictures_out.add(now_s, age_ms)
+        self.age.add(now_s, age_ms)
+        self.shown[shows] += 1
+
+    def card_went_out(self) -> None:
+        """The standby card was sent, since there was no picture young enough. It has no age."""
+        self.shown["card"] += 1
+
+    def as_json(self, now_s: float) -> dict[str, object]:
+        """One snapshot for the page and for /metrics."""
+        return {
+            "fps_in": round(self.pictures_in.rate_per_s(now_s), 1),
+            "fps_out": round(self.pictures_out.rate_per_s(now_s), 1),
+            "age_ms": self.age.quantiles(now_s).as_json(),
+            "step_ms": self.step.quantiles(now_s).as_json(),
+            "shown": dict(self.shown),
+            "dropped": dict(self.dropped),
+            "faults": self.faults,
+        }
+
+
+def prometheus(name: str, help_text: str, kind: str, samples: Mapping[str, float]) -> str:
+    """One metric in the text format that Prometheus reads. `samples`: labels ('a="b",c="d"', or "") -> value."""
+    lines = [f"# HELP {name} {help_text}", f"# TYPE {name} {kind}"]
+    lines += [f"{name}{{{labels}}} {value:g}" if labels else f"{name} {value:g}" for labels, value in samples.items()]
+    return "\n".join(lines) + "\n"

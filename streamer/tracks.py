@@ -1,0 +1,257 @@
+"""Media tracks: the only file that knows aiortc's tracks and av's frames.
+
+In: a task per remote track empties it as fast as it fills, keeping only the newest picture (aiortc's own queue has no
+bound). Out: tracks that aiortc's senders ask for the next frame. Pixels are converted in the worker thread only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from aiortc import MediaStreamTrack
+from aiortc.codecs import h264, vpx
+from aiortc.mediastreams import MediaStreamError
+from av.audio.frame import AudioFrame
+from av.video.frame import VideoFrame
+
+from engines import Rgb, Status, standby_card
+from streamer.mailbox import Closed, Latest
+from streamer.pacing import Curtain, SoundDelay, Verdict
+from streamer.rtp_clock import PacketClock
+from streamer.stats import CallStats
+from streamer.worker import Outcome
+
+VIDEO_TIME_BASE = Fraction(1, 90_000)
+_BITRATES_BPS = {"DEFAULT_BITRATE": 1_200_000, "MIN_BITRATE": 250_000, "MAX_BITRATE": 3_000_000}
+MOST_SOUNDS = 50  # one second of 20 ms frames
+MOST_SENT_NOTES = 120
+CARD_TEXT = "One moment, please"
+
+
+def set_bitrates() -> None:
+    """Gives aiortc's encoders room for a webcam picture: its own defaults start at 0.5 and end at 1.5 Mbit/s."""
+    for codec in (vpx, h264):
+        for name, bits_per_s in _BITRATES_BPS.items():
+            if not hasattr(codec, name):
+                raise AttributeError(f"aiortc has no {codec.__name__}.{name} any more")
+            setattr(codec, name, bits_per_s)
+
+
+@dataclass(frozen=True, slots=True)
+class CameraPicture:
+    """A decoded picture as it came in; `captured_s` is when its first packet arrived, monotonic seconds."""
+
+    frame: VideoFrame
+    pts: int
+    time_base: Fraction
+    captured_s: float
+
+    def to_rgb(self) -> Rgb:
+        """uint8 [H, W, 3]. Costs a conversion: in the worker thread only."""
+        return np.ascontiguousarray(self.frame.to_ndarray(format="rgb24"))
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnPicture:
+    """A picture that may leave the machine, converted for the encoder, with the clock of the picture it was made of."""
+
+    frame: VideoFrame
+    status: Status
+    pts: int
+    captured_s: float
+    faces_found: int
+    took_ms: float
+
+
+def to_frame(rgb_HW3: Rgb, pts: int, time_base: Fraction) -> VideoFrame:
+    """uint8 [H, W, 3] -> what an encoder takes (planar 4:2:0). In the worker thread only."""
+    frame = VideoFrame.from_ndarray(rgb_HW3, format="rgb24").reformat(format="yuv420p")
+    frame.pts, frame.time_base = pts, time_base
+    return frame
+
+
+def standby_frame(height_px: int, width_px: int) -> VideoFrame:
+    """The standby card, ready for the encoder."""
+    card = np.ascontiguousarray(standby_card(height_px, width_px, CARD_TEXT))
+    return to_frame(card, 0, VIDEO_TIME_BASE)
+
+
+async def drain_pictures(
+    track: MediaStreamTrack, clock: PacketClock, mailbox: Latest[CameraPicture], seen: Callable[[CameraPicture], None]
+) -> None:
+    """Moves every picture of a remote track into the mailbox, where the newest wins. Returns when the track ends."""
+    while True:
+        try:
+            frame = await track.recv()
+        except MediaStreamError:
+            return
+        if not isinstance(frame, VideoFrame) or frame.pts is None:
+            continue
+        now_s = time.monotonic()
+        captured_s = clock.arrived_s(frame.pts)
+        picture = CameraPicture(frame, frame.pts, VIDEO_TIME_BASE, now_s if captured_s is None else captured_s)
+        seen(picture)
+        mailbox.put(picture)
+
+
+class SwappedVideo(MediaStreamTrack):
+    """The outgoing picture: the newest result while it is young, else the standby card. Never the camera's picture.
+
+    It knows nothing of the engine, so it does not matter whether that raises, stalls, or was never loaded.
+    `deliver` is called in the worker thread, everything else on the event loop.
+    """
+
+    kind = "video"
+
+    def __init__(self, call: str, stats: CallStats, card: VideoFrame, curtain: Curtain | None = None) -> None:
+        super().__init__()
+        self.status: Status | None = None  # of the last picture sent; None: the standby card
+        self.faces_found = 0
+        self.sent: deque[tuple[int, float]] = deque(maxlen=MOST_SENT_NOTES)  # (pts, captured_s) of pictures sent
+        self._call = call
+        self._stats = stats
+        self._card = card
+        self._curtain = curtain or Curtain()
+        self._event_loop = asyncio.get_running_loop()
+        self._changed = asyncio.Event()
+        self._slot: Latest[DrawnPicture] = Latest(self._wake)
+        self._newest_in: CameraPicture | None = None
+
+    @property
+    def replaced(self) -> int:
+        """Pictures that a newer one replaced before the encoder asked for them."""
+        return self._slot.dropped
+
+    def saw(self, picture: CameraPicture) -> None:
+        """A picture came in: from its clock the standby card gets its timestamp, whatever the worker does."""
+        if self._newest_in is None:
+            self._curtain.begin(picture.captured_s)
+            self._changed.set()
+        self._newest_in = picture
+
+    def deliver(self, outcome: Outcome[CameraPicture]) -> None:
+        """Takes what the worker made. In the worker thread: converts for the encoder here."""
+        if outcome.call != self._call:
+            raise AssertionError(f"a picture of call {outcome.call} was delivered to call {self._call}")
+        picture, result = outcome.picture, outcome.result
+        frame = to_frame(result.rgb_HW3, picture.pts, picture.time_base)
+        if (frame.height, frame.width) != (self._card.height, self._card.width):
+            self._card = standby_frame(frame.height, frame.width)
+        self._slot.put(
+            DrawnPicture(frame, result.status, picture.pts, picture.captured_s, result.faces_found, outcome.took_ms)
+        )
+
+    async def recv(self) -> VideoFrame:
+        """The next frame for the encoder. Raises MediaStreamError after the end."""
+        while self.readyState == "live":
+            self._changed.clear()
+            frame = self._next(time.monotonic())
+            if frame is not None:
+                return frame
+            wait_s = self._curtain.wait_s(time.monotonic())
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+        raise MediaStreamError
+
+    def stop(self) -> None:
+        super().stop()
+        self._slot.close()
+        self._changed.set()
+
+    def _next(self, now_s: float) -> VideoFrame | None:
+        try:
+            picture = self._slot.poll()
+        except Closed:
+            return None
+        if picture is not None:
+            self.faces_found = picture.faces_found
+            self._stats.step.add(now_s, picture.took_ms)
+            verdict = self._curtain.judge(picture.status, picture.captured_s, picture.pts, now_s)
+            if verdict is Verdict.SEND:
+                self.status = picture.status
+                self.sent.append((picture.pts, picture.captured_s))
+                self._stats.went_out(now_s, (now_s - picture.captured_s) * 1e3, picture.status.value)
+                return picture.frame
+            self._stats.dropped[verdict.value] += 1
+        return self._fallen_card(now_s)
+
+    def _fallen_card(self, now_s: float) -> VideoFrame | None:
+        """The standby card where it is due."""
+        if self._newest_in is None or self._curtain.wait_s(now_s) > 0:
+            return None
+        since_s = max(now_s - self._newest_in.captured_s, 0.0)
+        card = self._card
+        card.pts = self._curtain.card(self._newest_in.pts + int(since_s / VIDEO_TIME_BASE), now_s)
+        self.status = None
+        self._stats.card_went_out()
+        return card
+
+    def _wake(self) -> None:
+        """From the worker thread. A loop that has ended needs no waking."""
+        if not self._event_loop.is_closed():
+            self._event_loop.call_soon_threadsafe(self._changed.set)
+
+
+class DelayedSound(MediaStreamTrack):
+    """The outgoing sound: what came in, held back until the picture of the same moment leaves."""
+
+    kind = "audio"
+
+    def __init__(self, stats: CallStats) -> None:
+        super().__init__()
+        self.dropped = 0
+        self._stats = stats
+        self._held: deque[tuple[AudioFrame, float]] = deque()
+        self._changed = asyncio.Event()
+        self._delay = SoundDelay()
+
+    async def drain(self, track: MediaStreamTrack, clock: PacketClock) -> None:
+        """Moves every sound of a remote track in here. Returns when the track ends."""
+        while True:
+            try:
+                frame = await track.recv()
+            except MediaStreamError:
+                return
+            if isinstance(frame, AudioFrame):
+                arrived_s = clock.arrived_s(frame.pts or 0)
+                self.put(frame, time.monotonic() if arrived_s is None else arrived_s)
+
+    def put(self, frame: AudioFrame, arrived_s: float) -> None:
+        """Keeps the sound until its time; the oldest is dropped and counted where too much is waiting."""
+        if len(self._held) == MOST_SOUNDS:
+            self._held.popleft()
+            self.dropped += 1
+        self._held.append((frame, arrived_s))
+        self._changed.set()
+
+    async def recv(self) -> AudioFrame:
+        """The next sound whose time has come. Raises MediaStreamError after the end."""
+        while self.readyState == "live":
+            now_s = time.monotonic()
+            age = self._stats.age.quantiles(now_s)
+            delay_s = self._delay.follow(age.p50_ms / 1e3 if age.count else None, now_s)
+            if self._held and self._held[0][1] + delay_s <= now_s:
+                return self._held.popleft()[0]
+            wait_s = self._held[0][1] + delay_s - now_s if self._held else None
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+        raise MediaStreamError
+
+    def stop(self) -> None:
+        super().stop()
+        self._held.clear()
+        self._changed.set()
+
