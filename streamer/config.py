@@ -20,7 +20,7 @@ class ServerConfig(StrictModel):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8080, ge=0, le=65535, description="TCP port to listen on; 0 takes a free one")
     token: str | None = Field(None, min_length=16, description="secret that the page's address must carry")
-    max_sessions: int = Field(1, ge=1, le=16, description="calls at the same time; one more is told that the server is busy")
+    max_sessions: int = Field(1, ge=1, le=16, description="calls at the same time; the next one is told `busy`")
     identity: str | None = Field(None, description="identity that is chosen when the page opens")
     identities_dir: Path | None = Field(None, description="folder of enrolled identities")
     swap: SwapSettings = Field(SwapSettings(), description="how the face is swapped")
@@ -62,3 +62,9 @@ class EnrollConfig(StrictModel):
     consent: str = Field("", description="who agreed, when, for what")
     identities_dir: Path | None = Field(None, description="folder of enrolled identities")
     overwrite: bool = Field(False, description="replace an identity of that name")
+
+
+class IdentitiesConfig(StrictModel):
+    """`vividstream identities`: whose faces there are."""
+
+    identities_dir: Path | None = Field(None, description="folder of enrolled identities")

@@ -1,0 +1,191 @@
+"""The command line: `vividstream serve | file | enroll | identities | engines list`.
+
+An error that has a name is printed as one line, and the exit status is 1; a wrong call is 2; Ctrl-C is 130. Further
+commands come from installed packages that declare them in the entry-point group `vividstream.commands`.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from engines import (
+    EngineUnavailable,
+    SettingError,
+    StrictModel,
+    SwapSettings,
+    UnknownEngine,
+    VividError,
+    engine_names,
+    load,
+    nearest,
+)
+from streamer.config import EnrollConfig, FileConfig, IdentitiesConfig, ServerConfig
+from streamer.options import given, options_of
+
+COMMANDS_GROUP = "vividstream.commands"
+INTERRUPTED = 130
+
+Config = TypeVar("Config", bound=StrictModel)
+
+
+class Commands(click.Group):
+    """The built-in commands and those of installed packages, which are imported only when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *_plugged_in()})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        built_in = super().get_command(ctx, cmd_name)
+        plugged_in = _plugged_in().get(cmd_name)
+        if built_in is not None or plugged_in is None:
+            return built_in
+        try:
+            command = plugged_in.load()
+        except ImportError as error:
+            raise EngineUnavailable(f'command "{cmd_name}" cannot start: {error}') from error
+        if not isinstance(command, click.Command):
+            raise SettingError(f'command "{cmd_name}": {plugged_in.value} is not a click command')
+        return command
+
+
+def _plugged_in() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=COMMANDS_GROUP)}
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="vividstream", message="%(prog)s %(version)s")
+@click.option("-v", "--verbose", is_flag=True, help="log more")
+def vividstream(verbose: bool) -> None:
+    """Live video face swapping: wear a face that is yours to use."""
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        datefmt="%H:%M:%S",
+    )
+    for chatty in ("aioice", "aiortc", "asyncio", "libav", "numba", "PIL"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+@vividstream.command()
+@options_of(ServerConfig)
+@options_of(SwapSettings)
+def serve(**values: Any) -> None:
+    """Offer the page on which you see yourself with another face.
+
+    Listens on this machine only, unless --host says otherwise; then the page's address carries a token.
+    """
+    config = _config(ServerConfig, values).resolve()
+    from streamer.app import run_server
+
+    run_server(config)
+
+
+@vividstream.command()
+@click.argument("input", metavar="IN", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="video file to write")
+@options_of(FileConfig, skip=("input", "output"))
+@options_of(SwapSettings)
+def file(**values: Any) -> None:
+    """Swap the face in the video file IN. Timing and sound are kept."""
+    config = _config(FileConfig, values)
+    from streamer.file import run_file
+
+    run_file(config)
+
+
+@vividstream.command()
+@click.argument("name")
+@click.option(
+    "--image", "images", multiple=True, required=True, type=click.Path(path_type=Path),
+    help="photo of this one person; repeat it for more photos, which fill each other's gaps",
+)  # fmt: skip
+@options_of(EnrollConfig, skip=("name", "images"))
+def enroll(**values: Any) -> None:
+    """Make the identity NAME from photos of one person who agreed to it."""
+    config = _config(EnrollConfig, values)
+    from streamer.enroll import run_enroll
+
+    run_enroll(config)
+
+
+@vividstream.command()
+@options_of(IdentitiesConfig)
+def identities(**values: Any) -> None:
+    """List whose faces there are."""
+    from engines import IdentityStore
+
+    config = _config(IdentitiesConfig, values)
+    store = IdentityStore(config.identities_dir)
+    rows = []
+    for name in store.names():
+        manifest = store.load(name).manifest
+        rows.append((name, "does not exist" if manifest.synthetic else "real", manifest.created[:10], manifest.consent))
+    _print_table(rows)
+
+
+@vividstream.group()
+def engines() -> None:
+    """What can draw a face here."""
+
+
+@engines.command("list")
+def list_engines() -> None:
+    """List the engines, and which one `auto` takes."""
+    rows = []
+    for name in engine_names():
+        try:
+            load(SwapSettings(engine=name)).close()
+            rows.append((name, "ready"))
+        except EngineUnavailable as error:
+            rows.append((name, f"unavailable: {error}"))
+    _print_table(rows)
+    session = load(SwapSettings(engine="auto"))
+    session.close()
+    click.echo(f"auto takes {session.engine} ({session.why})")
+
+
+def _config(model: type[Config], values: Mapping[str, object]) -> Config:
+    """The command's settings, complete and checked. Raises SettingError."""
+    chosen = given(values, model)
+    if "swap" in model.model_fields:
+        swap = SwapSettings.read(given(values, SwapSettings))
+        if swap.engine not in (*engine_names(), "auto"):
+            raise UnknownEngine(f'unknown engine "{swap.engine}"; {nearest(swap.engine, (*engine_names(), "auto"))}')
+        chosen["swap"] = swap
+    return model.read(chosen)
+
+
+def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The console script. Ends the process with 0, 1 (an error, said in one line), 2 (a wrong call) or 130 (Ctrl-C)."""
+    try:
+        vividstream.main(arguments, prog_name="vividstream", standalone_mode=False, auto_envvar_prefix="VIVIDSTREAM")
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        sys.exit(2)
+    except click.ClickException as error:
+        path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "vividstream"
+        click.echo(f"error: {_one_line(error.format_message())} (see `{path} --help`)", err=True)
+        sys.exit(error.exit_code)
+    except VividError as error:
+        click.echo(f"error: {_one_line(str(error))}", err=True)
+        sys.exit(1)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        sys.exit(INTERRUPTED)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

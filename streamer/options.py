@@ -1,0 +1,61 @@
+"""Command line options made from settings models, so that a setting exists once and its option says the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+import click
+from pydantic.fields import FieldInfo
+
+from engines import StrictModel
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def options_of(model: type[StrictModel], skip: Collection[str] = ()) -> Callable[[Command], Command]:
+    """A decorator that adds one option for each field; fields that are models themselves are left out.
+
+    An option that is not given is passed on as None, and the model's own default holds.
+    """
+
+    def add(command: Command) -> Command:
+        for name, field in reversed(model.model_fields.items()):
+            if name not in skip and not _is_model(field):
+                command = _option(name, field)(command)
+        return command
+
+    return add
+
+
+def given(values: Mapping[str, object], model: type[StrictModel]) -> dict[str, object]:
+    """The values that were given and belong to the model."""
+    return {name: value for name, value in values.items() if value is not None and name in model.model_fields}
+
+
+def _is_model(field: FieldInfo) -> bool:
+    return isinstance(field.annotation, type) and issubclass(field.annotation, StrictModel)
+
+
+def _option(name: str, field: FieldInfo) -> Callable[[Command], Command]:
+    flag = "--" + name.replace("_", "-")
+    text = field.description or ""
+    default = field.get_default()
+    if isinstance(default, bool):
+        text += f" [default: {'yes' if default else 'no'}]"
+        return click.option(f"{flag}/--no-{flag[2:]}", name, default=None, help=text)
+    if default is not None and not field.is_required():
+        text += f" [default: {default}]"
+    return click.option(flag, name, type=_kind(field.annotation), required=field.is_required(), help=text)
+
+
+def _kind(annotation: Any) -> click.ParamType[Any]:
+    choices = [kind for kind in get_args(annotation) if kind is not type(None)]
+    if get_origin(annotation) is Literal:
+        return click.Choice(choices)
+    kind = choices[0] if choices else annotation
+    if kind is Path:
+        return click.Path(path_type=Path)
+    kinds: dict[type, click.ParamType[Any]] = {int: click.INT, float: click.FLOAT, str: click.STRING}
+    return kinds[kind]

@@ -1,0 +1,46 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+REQUIRE_SYSTEM = "VIVIDSTREAM_REQUIRE_SYSTEM"
+
+
+def lacking(program: str) -> NoReturn:
+    """Skips a test that needs a system program; fails it where .ci/run promised to have installed them all."""
+    if os.environ.get(REQUIRE_SYSTEM) == "1":
+        pytest.fail(f"{program} is not installed, and {REQUIRE_SYSTEM}=1 wants every test to run")
+    pytest.skip(f"{program} is not installed")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real clips, photos and models, which lies beside the checkout and is never part of it."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("needs ../shared/data")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of the system's Chromium or Chrome."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        path = shutil.which(name)
+        if path:
+            return path
+    lacking("chromium")
+
+
+@pytest.fixture(scope="session")
+def ffmpeg() -> str:
+    """Path of the system's ffmpeg, for tests that check a file with a second program."""
+    path = shutil.which("ffmpeg")
+    return path or lacking("ffmpeg")

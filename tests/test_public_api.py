@@ -1,0 +1,48 @@
+"""The names that `engines` promises. A change here is a change for everybody who uses them."""
+
+from __future__ import annotations
+
+import engines
+
+PROMISED = {
+    "Box",
+    "ConsentMissing",
+    "EngineFault",
+    "EngineUnavailable",
+    "Identity",
+    "IdentityError",
+    "IdentityStore",
+    "Manifest",
+    "MediaError",
+    "Rgb",
+    "Session",
+    "SessionState",
+    "SettingError",
+    "Status",
+    "StepResult",
+    "StrictModel",
+    "SwapSettings",
+    "TrackedFace",
+    "Tracking",
+    "UnknownEngine",
+    "UnsuitablePhoto",
+    "VividError",
+    "blurred_scene",
+    "draw_label",
+    "engine_names",
+    "enroll",
+    "load",
+    "nearest",
+    "standby_card",
+}
+
+
+def test_engines_exports_what_is_promised() -> None:
+    assert set(engines.__all__) == PROMISED
+    assert engines.__all__ == sorted(engines.__all__)
+
+
+def test_every_exported_name_is_there_and_documented() -> None:
+    for name in engines.__all__:
+        value = getattr(engines, name)
+        assert name == "Rgb" or value.__doc__, f"engines.{name} has no docstring"
