@@ -37,10 +37,3 @@ def chromium() -> str:
         if path:
             return path
     lacking("chromium")
-
-
-@pytest.fixture(scope="session")
-def ffmpeg() -> str:
-    """Path of the system's ffmpeg, for tests that check a file with a second program."""
-    path = shutil.which("ffmpeg")
-    return path or lacking("ffmpeg")

@@ -1,4 +1,4 @@
-"""Who may import whom: the table of directions, held against every import statement, those inside functions included."""
+"""Who may import whom: a table held against every import statement, those inside functions included."""
 
 from __future__ import annotations
 

@@ -1,0 +1,154 @@
+"""What the documents promise is there, and what is there is documented."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import stat
+import subprocess
+from pathlib import Path
+
+import click
+import pytest
+
+from engines import StrictModel, SwapSettings
+from streamer import config
+from streamer.cli import vividstream
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SETTINGS = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+MODELS: tuple[type[StrictModel], ...] = (
+    SwapSettings,
+    config.ServerConfig,
+    config.FileConfig,
+    config.EnrollConfig,
+    config.IdentitiesConfig,
+)
+
+
+def setup_commands() -> list[str]:
+    return re.findall(r"^    (python3 -m venv .*)$", README, re.MULTILINE)
+
+
+def leaf_commands(group: click.Group, prefix: str = "") -> list[str]:
+    found = []
+    for name, command in group.commands.items():
+        path = f"{prefix}{name}"
+        found += leaf_commands(command, path + " ") if isinstance(command, click.Group) else [path]
+    return found
+
+
+def rows(model: type[StrictModel]) -> dict[str, str]:
+    """Setting name to documented default, from the model's section."""
+    section = re.search(rf"^## {model.__name__}\n(.*?)(?=^## |\Z)", SETTINGS, re.MULTILINE | re.DOTALL)
+    assert section, f"docs/settings.md has no section {model.__name__}"
+    return dict(re.findall(r"^\| `(\w+)` \| ([^|]*?) ?\|", section[1], re.MULTILINE))
+
+
+def test_readme_has_exactly_two_setup_commands() -> None:
+    serve, tests = setup_commands()
+    assert serve.endswith("vividstream serve")
+    assert tests.endswith("-m pytest")
+
+
+def test_ci_run_is_the_second_setup_command() -> None:
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert script.rstrip().splitlines()[-1] == setup_commands()[1]
+    assert "VIVIDSTREAM_REQUIRE_SYSTEM=1" in script
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / ".ci").iterdir()), ids=lambda path: path.name)
+def test_ci_scripts_can_be_run(script: Path) -> None:
+    assert script.stat().st_mode & stat.S_IXUSR
+    if script.read_text(encoding="utf-8").startswith("#!/bin/sh"):
+        subprocess.run(["sh", "-n", script], check=True)
+    assert f".ci/{script.name}" in README
+
+
+@pytest.mark.parametrize("line", re.findall(r"^    \.venv/bin/vividstream (.*?)(?: *#.*)?$", README, re.MULTILINE))
+def test_every_command_in_the_readme_parses(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run with the bodies taken out: unknown commands and options would raise."""
+    words = shlex.split(line)
+    command: click.Command = vividstream
+    context = click.Context(vividstream, info_name="vividstream")
+    while isinstance(command, click.Group):
+        found = command.get_command(context, words.pop(0))
+        assert found is not None, line
+        command = found
+    command.make_context(command.name, words, parent=context)
+
+
+def test_every_command_is_documented() -> None:
+    for name in leaf_commands(vividstream):
+        assert f"vividstream {name}" in README, name
+        assert f"vividstream {name}" in SETTINGS, name
+
+
+def test_every_command_and_option_has_a_help_text() -> None:
+    def check(command: click.Command) -> None:
+        assert command.help, command.name
+        for parameter in command.params:
+            assert not isinstance(parameter, click.Option) or parameter.help, f"{command.name} {parameter.name}"
+        if isinstance(command, click.Group):
+            for child in command.commands.values():
+                check(child)
+
+    check(vividstream)
+
+
+def test_the_list_of_settings_models_is_complete() -> None:
+    defined = {value for value in vars(config).values() if isinstance(value, type) and issubclass(value, StrictModel)}
+    assert defined == {*MODELS, StrictModel}
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_every_setting_is_documented_with_its_default(model: type[StrictModel]) -> None:
+    documented = rows(model)
+    assert set(documented) == set(model.model_fields)
+    for name, field in model.model_fields.items():
+        if name != "swap":
+            assert documented[name] == ("" if field.is_required() else shown(field.get_default())), name
+
+
+def shown(default: object) -> str:
+    """How a default is written in the table."""
+    if isinstance(default, bool):
+        return "yes" if default else "no"
+    return "none" if default is None else f"`{default}`" if default != "" else "empty"
+
+
+def test_every_file_in_the_readme_tree_exists_and_none_is_missing() -> None:
+    tree = re.search(r"```\n(streamer/.*?)```", README, re.DOTALL)
+    assert tree
+    named: set[str] = set()
+    folder = ""
+    for line in tree[1].splitlines():
+        name = line.split()[0]
+        path = folder + name if line.startswith("  ") else name
+        folder = folder if line.startswith("  ") else name
+        named.add(path)
+        assert (ROOT / path).exists(), path
+    for package in ("streamer", "engines"):
+        for source in (ROOT / package).glob("*.py"):
+            path = f"{package}/{source.name}"
+            assert path in named or source.name == "__init__.py", f"README's tree lacks {path}"
+
+
+def test_licence_and_notices_are_there() -> None:
+    assert "Apache License" in (ROOT / "LICENSE").read_text(encoding="utf-8")
+    notice = (ROOT / "NOTICE").read_text(encoding="utf-8")
+    for name in ("MediaPipe", "ICT-FaceKit", "MakeHuman", "SFHQ-T2I"):
+        assert name in notice
+    assert "## UNRELEASED" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("decision", sorted((ROOT / "docs" / "decisions").iterdir()), ids=lambda path: path.name)
+def test_decisions_are_numbered(decision: Path) -> None:
+    assert re.fullmatch(r"\d{3}-[a-z0-9-]+\.md", decision.name)
+
+
+@pytest.mark.parametrize("document", sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]), ids=lambda p: p.name)
+def test_links_between_documents_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text(encoding="utf-8")):
+        assert target.startswith("https://") or (document.parent / target).exists(), target
