@@ -31,7 +31,7 @@ class BeltStatistics:
 
 
 class Belt(Generic[T]):
-    """One thread puts, one thread iterates. Either may end it; the error of the one is raised in the other."""
+    """One thread puts, one thread iterates. Either may end it. Errors go by the threads' futures, not over the belt."""
 
     def __init__(self, bound: int, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._bound = bound
@@ -40,7 +40,6 @@ class Belt(Generic[T]):
         self._changed = Condition()
         self._closed = False
         self._abandoned = False
-        self._error: BaseException | None = None
         self._passed = self._highest = 0
         self._full_s = self._empty_s = 0.0
 
@@ -57,11 +56,10 @@ class Belt(Generic[T]):
             self._changed.notify_all()
             return True
 
-    def close(self, error: BaseException | None = None) -> None:
-        """Nothing more will come; the taker gets what lies on the belt, then the error if there is one."""
+    def close(self) -> None:
+        """Nothing more will come; the taker still gets what lies on the belt."""
         with self._changed:
             self._closed = True
-            self._error = error
             self._changed.notify_all()
 
     def abandon(self) -> None:
@@ -78,13 +76,11 @@ class Belt(Generic[T]):
                 self._changed.wait_for(lambda: bool(self._items) or self._closed or self._abandoned)
                 self._empty_s += self._clock_s() - since_s
                 if not self._items:
-                    break
+                    return
                 item = self._items.popleft()
                 self._passed += 1
                 self._changed.notify_all()
             yield item
-        if self._error is not None and not self._abandoned:
-            raise self._error
 
     @property
     def statistics(self) -> BeltStatistics:

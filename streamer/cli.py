@@ -97,7 +97,7 @@ def file(**values: Any) -> None:
     config = _config(FileConfig, values)
     from streamer.file import run_file
 
-    run_file(config)
+    sys.exit(run_file(config).exit_code)
 
 
 @vividstream.command()

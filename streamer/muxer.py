@@ -259,7 +259,7 @@ class MediaWriter:
         self.sounds: list[str] = []
         self.left_out: list[str] = []
         self.pictures = 0
-        with self._explained():
+        with self._explained(), _unlinked_on_error(self._part):
             self._part.touch()
             options = {"movflags": "+faststart"} if kind.format in {"mp4", "mov"} else {}
             self._container = av.open(str(self._part), "w", format=kind.format, container_options=options)
@@ -333,6 +333,15 @@ class MediaWriter:
         except (FFmpegError, OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or str(error)
             raise MediaError(f"{self.path}: cannot be written: {why}") from error
+
+
+@contextmanager
+def _unlinked_on_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _even(rgb_HW3: Rgb) -> Rgb:
