@@ -1,0 +1,176 @@
+"""The command line: one line for every error, the right status, settings that reach the models."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from engines import SettingError, SwapSettings
+from streamer import cli
+from streamer.config import EnrollConfig, FileConfig, ServerConfig
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "streamer", *arguments], capture_output=True, text=True, cwd=ROOT, timeout=60
+    )
+
+
+def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    """Exit status and the one line on stderr."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1, lines
+    assert isinstance(ended.value.code, int)
+    return ended.value.code, lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (("serv",), 2, "Did you mean 'serve'?"),
+        (("engines", "lst"), 2, "Did you mean 'list'?"),
+        (("serve", "--engin", "proxy"), 2, "Did you mean '--engine'?"),
+        (("serve", "--tone", "drivr"), 2, "'identity', 'driver', 'mix'"),
+        (("serve", "--port", "many"), 2, "'many' is not a valid integer"),
+        (("file",), 2, "Missing argument 'IN'"),
+        (("file", "in.mp4"), 2, "Missing option '-o'"),
+        (("enroll", "ada"), 2, "Missing option '--image'"),
+        (("serve", "--engine", "prxy"), 1, 'did you mean "proxy"?'),
+        (("file", "in.mp4", "-o", "out.mp4", "--engine", "prxy"), 1, 'did you mean "proxy"?'),
+        (("serve", "--port", "70000"), 1, 'setting "port"'),
+        (("serve", "--hold-ms", "301"), 1, 'setting "hold_ms"'),
+        (("serve", "--token", "short"), 1, 'setting "token"'),
+    ],
+)
+def test_a_wrong_call_is_one_line(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], status: int, said: str
+) -> None:
+    code, line = fails(capsys, *arguments)
+    assert code == status
+    assert said in line
+    assert line.startswith("error: ")
+
+
+def test_an_environment_variable_is_a_setting(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIVIDSTREAM_SERVE_ENGINE", "tini")
+    code, line = fails(capsys, "serve")
+    assert code == 1
+    assert '"tini"' in line
+
+
+def test_the_module_and_the_console_script_are_the_same_program() -> None:
+    assert run("--version").stdout.startswith("vividstream ")
+    done = run("serve", "--engine", "prxy")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1
+
+
+def test_without_a_command_the_help_is_shown() -> None:
+    done = run()
+    assert done.returncode == 2
+    assert "serve" in done.stdout
+
+
+def config_of(monkeypatch: pytest.MonkeyPatch, module: str, function: str, *arguments: str) -> Any:
+    """The settings that a command hands over, its body taken out."""
+    handed_over: list[Any] = []
+    monkeypatch.setattr(f"{module}.{function}", handed_over.append)
+    cli.main(arguments)
+    return handed_over[0]
+
+
+def test_serve_listens_on_loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = config_of(monkeypatch, "streamer.app", "run_server", "serve")
+    assert config == ServerConfig()
+    assert config.is_loopback
+    assert config.token is None
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.20", "::", "example.org"])
+def test_a_server_that_others_can_reach_has_a_token(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    config = config_of(monkeypatch, "streamer.app", "run_server", "serve", "--host", host)
+    assert not config.is_loopback
+    assert len(config.token) >= 32
+    own = config_of(monkeypatch, "streamer.app", "run_server", "serve", "--host", host, "--token", "0123456789abcdef")
+    assert own.token == "0123456789abcdef"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
+def test_loopback_addresses_are_recognised(host: str) -> None:
+    assert ServerConfig(host=host).is_loopback
+
+
+def test_file_hands_over_every_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    words = "file in.mkv -o out.mp4 --identity ada --report r.json --overwrite --tone mix --no-label --hold-ms 0"
+    config = config_of(monkeypatch, "streamer.file", "run_file", *words.split(), "--identities-dir", str(tmp_path))
+    assert config == FileConfig(
+        input=Path("in.mkv"),
+        output=Path("out.mp4"),
+        identity="ada",
+        identities_dir=tmp_path,
+        report=Path("r.json"),
+        overwrite=True,
+        swap=SwapSettings(tone="mix", label=False, hold_ms=0),
+    )
+
+
+def test_enroll_takes_several_photos(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("enroll", "ada", "--image", "a.jpg", "--image", "b.jpg", "--consent", "Ada, today, my calls")
+    config = config_of(monkeypatch, "streamer.enroll", "run_enroll", *words)
+    assert config == EnrollConfig(name="ada", images=(Path("a.jpg"), Path("b.jpg")), consent="Ada, today, my calls")
+
+
+def test_an_unknown_setting_in_a_model_names_the_nearest() -> None:
+    with pytest.raises(SettingError, match='unknown setting "max_session"; did you mean "max_sessions"'):
+        ServerConfig.read({"max_session": 2})
+
+
+@click.command()
+def planted() -> None:
+    """A command of another package."""
+    click.echo("planted ran")
+
+
+NOT_A_COMMAND = 3
+
+
+def plug_in(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    point = EntryPoint("planted", value, cli.COMMANDS_GROUP)
+    monkeypatch.setattr(cli, "entry_points", lambda group: [point] if group == cli.COMMANDS_GROUP else [])
+
+
+def test_installed_packages_add_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    plug_in(monkeypatch, f"{__name__}:planted")
+    cli.main(["planted"])
+    assert capsys.readouterr().out == "planted ran\n"
+    cli.main(["--help"])
+    assert "A command of another package." in capsys.readouterr().out
+
+
+def test_a_broken_added_command_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plug_in(monkeypatch, "no_such_module:planted")
+    assert fails(capsys, "planted") == (1, "error: command \"planted\" cannot start: No module named 'no_such_module'")
+    plug_in(monkeypatch, f"{__name__}:NOT_A_COMMAND")
+    assert "is not a click command" in fails(capsys, "planted")[1]
+    cli.main(["identities", "--help"])  # the others still work
+
+
+def test_engines_list_says_what_can_run(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["engines", "list"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["passthrough", "ready"]
+    assert lines[-1].startswith("auto takes ")
