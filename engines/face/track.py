@@ -1,0 +1,344 @@
+"""Following faces from frame to frame, each locked to its person.
+
+The landmark net runs in a square about each followed face's last landmarks; detectors look for newcomers and for those
+who are lost. A lock is held by place and looks together, and is never handed to another face that merely stands there:
+a person who is lost is taken up again where they look the same, at once and anywhere in the picture; somebody else gets
+the lock only after `ALONE_S` when nobody else is in view, `CROWD_S` otherwise. Until then they are a bystander, whom
+the session hides. The first person keeps a claim: when they come back, the lock goes back to them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from engines.face.appearance import OTHER_PERSON, SAME_PERSON, Appearance, appearance, difference, remember
+from engines.face.bystanders import Bystander, Bystanders, centre, same_place, widen
+from engines.face.cut import Thumbnail, is_cut, thumbnail
+from engines.face.detect import Detection, FaceDetector, overlap
+from engines.face.landmarks import FaceMesh, box_of_points, square_of_detection, square_of_points
+from engines.face.mediapipe_graph import Packet, image_packet
+from engines.face.one_euro import FaceFilter
+from engines.types import Box, Floats, Rgb, TrackedFace, Tracking
+
+SCAN_EVERY_S = 0.06  # between two looks for newcomers: every second frame at 30 per second, every frame at 15
+KEEP_SCORE = 0.5  # below this the landmark net sees no face; a followed face is lost
+TAKE_SCORE = 0.7  # a new face has to be surer
+ALONE_S = 3.0  # the lock may pass to the only face in view after this long without its person
+CROWD_S = 10.0  # ... and where several faces are in view, after this long
+NEARBY_S = 1.0  # a person lost for less than this, and found near by, need look only roughly the same
+LOST_HIDDEN_S = 3.0  # a lost face's last place stays hidden for this long: it may still be there, half covered
+MOST_REMEMBERED = 16
+MOST_LOOKS = 3  # candidates that the landmark net looks at in one frame
+LEARN_S = 3.0  # time constant of what is remembered of somebody's looks
+
+
+@dataclass(slots=True)
+class Person:
+    """Somebody who is or was followed."""
+
+    number: int
+    points_px: Floats  # latest landmarks, filtered
+    raw_px: Floats
+    score: float
+    seen_s: float
+    looks: Appearance | None = None
+    frames: int = 0
+    lost: bool = False
+    filter: FaceFilter = field(default_factory=FaceFilter)
+
+    @property
+    def box_px(self) -> Box:
+        return box_of_points(self.raw_px)
+
+
+@dataclass(slots=True)
+class TrackState:
+    """What is remembered of one call."""
+
+    people: list[Person] = field(default_factory=list)
+    bystanders: Bystanders = field(default_factory=Bystanders)
+    locked: int | None = None  # the person whom the session follows
+    owner: int | None = None  # the first whom it followed
+    numbered: int = 0
+    scanned_s: float | None = None
+    stepped_s: float | None = None
+    scene: Thumbnail | None = None
+
+    def person(self, number: int | None) -> Person | None:
+        return next((one for one in self.people if one.number == number), None)
+
+    @property
+    def present(self) -> list[Person]:
+        return [one for one in self.people if not one.lost]
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """A detected face, looked at closely."""
+
+    points_px: Floats
+    score: float
+    looks: Appearance
+
+    @property
+    def box_px(self) -> Box:
+        return box_of_points(self.points_px)
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    image: Packet
+    rgb_HW3: Rgb
+    now_s: float
+
+    @property
+    def height_px(self) -> int:
+        return self.rgb_HW3.shape[0]
+
+    @property
+    def width_px(self) -> int:
+        return self.rgb_HW3.shape[1]
+
+
+class FaceTracker:
+    """The networks of tracking. One thread at a time; what is remembered is in the TrackState that the caller holds.
+
+    follow   "one": the locked person only, everybody else is a bystander; "all": everybody up to `max_faces`
+    """
+
+    def __init__(self, max_faces: int, follow: Literal["one", "all"]) -> None:
+        self._most = 1 if follow == "one" else max_faces
+        self._detector = FaceDetector()
+        self._mesh = FaceMesh()
+
+    def init(self) -> TrackState:
+        return TrackState()
+
+    def close(self) -> None:
+        self._detector.close()
+        self._mesh.close()
+
+    def step(self, state: TrackState, rgb_HW3: Rgb, captured_s: float) -> Tracking:
+        """One frame. uint8 [H, W, 3], captured at `captured_s` seconds on a monotonic clock."""
+        frame = _Frame(image_packet(rgb_HW3), rgb_HW3, captured_s)
+        self._notice_breaks(state, frame)
+        scanning = _scan_due(state, self._most, captured_s)
+        if scanning:  # the detectors work in their own threads while the landmark net follows
+            self._detector.feed(frame.image, both=_searching(state, self._most))
+        for person in state.present:
+            self._follow(state, person, frame)
+        _drop_doubles(state)
+        if not scanning and _searching(state, self._most):  # lost in this very frame
+            self._detector.feed(frame.image, both=True)
+            scanning = True
+        if scanning:
+            self._scan(state, frame)
+        state.bystanders.forget(captured_s)
+        state.stepped_s = captured_s
+        return self._tracking(state, captured_s)
+
+    def _notice_breaks(self, state: TrackState, frame: _Frame) -> None:
+        """After a cut, a jump in time or another picture size nobody is where they were."""
+        scene = thumbnail(frame.rgb_HW3)
+        backwards = state.stepped_s is not None and frame.now_s < state.stepped_s
+        if backwards or (state.scene is not None and is_cut(state.scene, scene)):
+            for person in state.present:
+                person.lost = True
+                person.seen_s = min(person.seen_s, frame.now_s)
+            state.bystanders.known.clear()
+            state.scanned_s = None
+        state.scene = scene
+
+    def _follow(self, state: TrackState, person: Person, frame: _Frame) -> None:
+        square = square_of_points(person.points_px)
+        points_px, score = self._mesh.find(frame.image, square, frame.height_px, frame.width_px)
+        box_px = box_of_points(points_px)
+        if score < KEEP_SCORE or not _plausible(person.box_px, box_px, frame):
+            person.lost = True
+            return
+        looks = appearance(frame.rgb_HW3, points_px)
+        apart = None if person.looks is None else difference(person.looks, looks)
+        others_near = state.bystanders.near(box_px) or any(
+            other is not person and overlap(widen(other.box_px), widen(box_px)) > 0 for other in state.present
+        )
+        if others_near and apart is not None and apart > OTHER_PERSON:
+            person.lost = True  # the net went over to the other face
+            return
+        _update(person, points_px, score, frame.now_s)
+        if not others_near and score > TAKE_SCORE:
+            _learn(person, looks, apart)
+
+    def _scan(self, state: TrackState, frame: _Frame) -> None:
+        found = self._detector.collect(frame.height_px, frame.width_px)
+        state.scanned_s = frame.now_s
+        present = [person.box_px for person in state.present]
+        strangers = [one for one in found if not any(same_place(one.box_px, box) for box in present)]
+        if strangers and (_searching(state, self._most) or len(state.present) < self._most):
+            strangers = self._take_up(state, strangers, len(found), frame)
+        elif strangers and state.locked != state.owner:
+            strangers = self._give_back(state, strangers, frame)
+        state.bystanders.scan([one.box_px for one in strangers], frame.now_s)
+
+    def _look(self, detection: Detection, frame: _Frame) -> _Look | None:
+        """Lands the mesh on a detected face: the detector's square is rough, so the net runs a second time."""
+        rough_px, _ = self._mesh.find(frame.image, square_of_detection(detection), frame.height_px, frame.width_px)
+        square = square_of_points(rough_px)
+        points_px, score = self._mesh.find(frame.image, square, frame.height_px, frame.width_px)
+        if score < TAKE_SCORE or not same_place(box_of_points(points_px), detection.box_px):
+            return None
+        return _Look(points_px, score, appearance(frame.rgb_HW3, points_px))
+
+    def _take_up(self, state: TrackState, strangers: list[Detection], faces: int, frame: _Frame) -> list[Detection]:
+        """Finds lost people among unknown faces, and new people where there is room. Returns who stays unknown."""
+        looks = [(one, self._look(one, frame)) for one in _first_to_look_at(state, strangers)[:MOST_LOOKS]]
+        seen = [(one, look) for one, look in looks if look is not None]
+        for person, one, look in _recognised(state, seen, frame.now_s):
+            if len(state.present) >= self._most and person.number != state.locked:
+                continue
+            _resume(person, look, frame.now_s)
+            seen.remove((one, look))
+            strangers = [other for other in strangers if other is not one]
+            state.bystanders.release(person.box_px)
+        for one, look in seen:
+            if not self._may_be_new(state, faces, frame.now_s):
+                break
+            person = _welcome(state, look, frame.now_s)
+            strangers = [other for other in strangers if other is not one]
+            state.bystanders.release(person.box_px)
+        return strangers
+
+    def _may_be_new(self, state: TrackState, faces: int, now_s: float) -> bool:
+        """Whether somebody unknown may be followed now; takes the lock from a person who is away for too long."""
+        if len(state.present) >= self._most:
+            return False
+        locked = state.person(state.locked)
+        if locked is None or not locked.lost:
+            return True
+        if now_s - locked.seen_s > (ALONE_S if faces == 1 else CROWD_S):
+            state.locked = None
+            return True
+        return self._most > 1  # followed, but without the lock
+
+    def _give_back(self, state: TrackState, strangers: list[Detection], frame: _Frame) -> list[Detection]:
+        """Hands the lock back to its owner when they are among the unknown faces."""
+        owner = state.person(state.owner)
+        if owner is None or owner.looks is None:
+            return strangers
+        one = strangers[0]
+        look = self._look(one, frame)
+        apart = None if look is None else difference(owner.looks, look.looks)
+        if look is None or apart is None or apart > SAME_PERSON:
+            return strangers
+        holder = state.person(state.locked)
+        if holder is not None:
+            holder.lost = True
+            state.bystanders.scan([holder.box_px], frame.now_s)
+        _resume(owner, look, frame.now_s)
+        state.locked = state.owner
+        state.bystanders.release(owner.box_px)
+        return strangers[1:]
+
+    def _tracking(self, state: TrackState, now_s: float) -> Tracking:
+        present = sorted(state.present, key=lambda one: (one.number != state.locked, one.number))[: self._most]
+        faces = tuple(TrackedFace(one.number, one.points_px, one.raw_px, one.score) for one in present)
+        hidden = [one.hidden_px(now_s) for one in state.bystanders.known]
+        for person in state.people:
+            if person.lost and now_s - person.seen_s <= LOST_HIDDEN_S:
+                place = Bystander(person.box_px, person.seen_s).hidden_px(now_s)
+                if not any(same_place(person.box_px, one.box_px) for one in present):
+                    hidden.append(place)
+        return Tracking(faces, tuple(hidden), len(faces) + len(state.bystanders.known))
+
+
+def _scan_due(state: TrackState, most: int, now_s: float) -> bool:
+    return state.scanned_s is None or now_s - state.scanned_s >= SCAN_EVERY_S or _searching(state, most)
+
+
+def _searching(state: TrackState, most: int) -> bool:
+    """Whether somebody who should be followed is not: the lock's person, or, with several, anybody lost just now."""
+    locked = state.person(state.locked)
+    return locked is None or locked.lost or (most > 1 and not state.present)
+
+
+def _plausible(before_px: Box, after_px: Box, frame: _Frame) -> bool:
+    """Whether a face can have moved and grown so much within one frame, and its middle is still in the picture."""
+    (x, y), (old_x, old_y) = centre(after_px), centre(before_px)
+    size, old_size = max(after_px.width_px, after_px.height_px), max(before_px.width_px, before_px.height_px)
+    moved = ((x - old_x) ** 2 + (y - old_y) ** 2) ** 0.5
+    inside = 0 <= x < frame.width_px and 0 <= y < frame.height_px
+    return inside and moved < 0.7 * old_size and 0.55 < size / max(old_size, 1e-6) < 1.8
+
+
+def _update(person: Person, points_px: Floats, score: float, now_s: float) -> None:
+    person.raw_px, person.score, person.seen_s = points_px, score, now_s
+    person.points_px = person.filter.step(points_px, now_s)
+    person.frames += 1
+
+
+def _learn(person: Person, looks: Appearance, apart: float | None) -> None:
+    """Remembers somebody's looks: quickly at first, then slowly, and slower still where they look unlike themselves."""
+    share = max(1.0 / (person.frames + 1), 1.0 / (30 * LEARN_S))
+    if apart is not None and apart > SAME_PERSON:
+        share /= 8
+    person.looks = remember(person.looks, looks, share)
+
+
+def _drop_doubles(state: TrackState) -> None:
+    """Where two people are followed on one face, the newer one is lost: it wandered over."""
+    present = state.present
+    for index, person in enumerate(present):
+        for other in present[index + 1 :]:
+            if not person.lost and not other.lost and overlap(person.box_px, other.box_px) > 0.7:
+                newer = max(person, other, key=lambda one: (one.number != state.locked, one.number))
+                newer.lost = True
+
+
+def _first_to_look_at(state: TrackState, strangers: list[Detection]) -> list[Detection]:
+    """Near the lost person first; without one, the largest face first."""
+    locked = state.person(state.locked)
+    if locked is None:
+        return sorted(strangers, key=lambda one: -one.box_px.width_px)
+    x, y = centre(locked.box_px)
+    return sorted(strangers, key=lambda one: (centre(one.box_px)[0] - x) ** 2 + (centre(one.box_px)[1] - y) ** 2)
+
+
+def _recognised(
+    state: TrackState, seen: list[tuple[Detection, _Look]], now_s: float
+) -> list[tuple[Person, Detection, _Look]]:
+    """Lost people found again, the surest pairs first, each person and each face once."""
+    pairs: list[tuple[float, Person, Detection, _Look]] = []
+    for person in state.people:
+        for one, look in seen if person.lost else []:
+            apart = None if person.looks is None else difference(person.looks, look.looks)
+            near = now_s - person.seen_s < NEARBY_S and same_place(widen(person.box_px), widen(look.box_px))
+            if apart is None:  # a profile shows too little: only the place can tell
+                apart = SAME_PERSON
+            if apart <= (OTHER_PERSON if near else SAME_PERSON * 0.999):
+                pairs.append((apart + (person.number != state.locked) * 0.01, person, one, look))
+    chosen: list[tuple[Person, Detection, _Look]] = []
+    for _, person, one, look in sorted(pairs, key=lambda pair: pair[0]):
+        if all(person is not p and one is not d for p, d, _ in chosen):
+            chosen.append((person, one, look))
+    return chosen
+
+
+def _resume(person: Person, look: _Look, now_s: float) -> None:
+    person.lost, person.filter = False, FaceFilter()
+    _update(person, look.points_px, look.score, now_s)
+
+
+def _welcome(state: TrackState, look: _Look, now_s: float) -> Person:
+    state.numbered += 1
+    person = Person(state.numbered, look.points_px, look.points_px, look.score, now_s)
+    _update(person, look.points_px, look.score, now_s)
+    _learn(person, look.looks, None)
+    if state.locked is None:
+        state.locked = person.number
+    if state.owner is None:
+        state.owner = person.number
+    kept = [one for one in state.people if one.number in (state.locked, state.owner) or not one.lost]
+    old = [one for one in state.people if one not in kept]
+    room = max(MOST_REMEMBERED - 1 - len(kept), 0)
+    state.people = kept + sorted(old, key=lambda one: one.seen_s)[len(old) - min(room, len(old)) :] + [person]
+    return person
