@@ -40,6 +40,7 @@ LIPS = np.array(
 )
 RIGHT_BROW = np.array("46 53 52 65 55 70 63 105 66 107".split(), np.int32)
 LEFT_BROW = np.array("276 283 282 295 285 300 293 334 296 336".split(), np.int32)
+NOSTRILS = np.array("98 97 2 326 327 294 278 279 275 1 45 49 48 64".split(), np.int32)
 RIGHT_IRIS, LEFT_IRIS = slice(468, 473), slice(473, 478)  # the centre first, then four points of the rim
 
 

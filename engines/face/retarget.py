@@ -64,6 +64,12 @@ def without_expression(canonical_S3: Floats) -> Floats:
     return (canonical_S3 - (spread_out @ (solve @ offsets)).reshape(-1, 3)).astype(np.float32)
 
 
+def expression_energy(canonical_S3: Floats) -> float:
+    """How far a face is from rest: the squared expression weights, summed. 0 is a face at rest, a wide smile about 1."""
+    solve, _ = _expression_solver()
+    return float(((solve @ (canonical_S3 - face_model().mean_S3).reshape(-1)) ** 2).sum())
+
+
 def canonical_face(points_px: Floats) -> tuple[Pose, Floats]:
     """Pose of a face and its landmarks in canonical space, [468, 3] centimetres."""
     pose = fit_pose(points_px, face_model().mean_S3)

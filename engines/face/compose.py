@@ -1,0 +1,224 @@
+"""Lays the relit texture onto the driver's face: one pass over the pixels around the face, compiled.
+
+Legend: V = 468 skin landmarks and two rings of 36 points around the outline; B = pixels of the box around them.
+Every pixel of the box takes the driver's picture bent so that the driver's outline becomes the identity's (no second jaw
+beside the new one), and over it the identity's texture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.face.mesh import FACE_OVAL, face_model
+from engines.face.rasterise import rasterise
+from engines.face.retarget import oval_rings
+from engines.jit import kernel
+from engines.types import SKIN_LANDMARKS, Floats, Mask, Rgb
+
+SKIN, EYE, MOUTH, RING = 1, 2, 3, 4  # parts of the mesh
+NEAR_RING, FAR_RING = 0.22, 0.6  # of the face's radius beyond its outline; at the far ring nothing moves any more
+NEAR_FOLLOWS = 0.45  # of the outline's shift
+RING_DEPTH = 0.35  # of the face's radius behind the outline, so that the face wins where they overlap
+OUTLINE_GRADE, NEAR_GRADE = 0.8, 0.45  # how far the driver's own skin takes the result's tone at outline and near ring
+U, V, DRIVER_X, DRIVER_Y, RED, GREEN, BLUE, GRADE = range(8)
+VALUES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """The visible mesh in one box of the frame. values: float32 [h, w, 8], part: uint8 [h, w]."""
+
+    values: Floats
+    part: Mask
+    left_px: int
+    top_px: int
+
+
+@lru_cache(maxsize=1)
+def _mesh() -> tuple[NDArray[np.int32], Mask]:
+    """Triangles of skin, eyes, mouth and rings, and the part that each belongs to."""
+    model = face_model()
+    count = len(FACE_OVAL)
+    loops = [FACE_OVAL, SKIN_LANDMARKS + np.arange(count), SKIN_LANDMARKS + count + np.arange(count)]
+    ring = []
+    for inner, outer in zip(loops[:-1], loops[1:], strict=True):
+        for i in range(count):
+            a, b, c, d = inner[i], inner[(i + 1) % count], outer[i], outer[(i + 1) % count]
+            ring += [(a, b, c), (b, d, c)]
+    triangles = np.concatenate(
+        [model.triangles_T3, model.eye_triangles_T3, model.mouth_triangles_T3, np.array(ring, np.int32)]
+    ).astype(np.int32)
+    sizes = [len(model.triangles_T3), len(model.eye_triangles_T3), len(model.mouth_triangles_T3), len(ring)]
+    part = np.repeat(np.array([SKIN, EYE, MOUTH, RING], np.uint8), sizes)
+    return triangles, part
+
+
+def _with_rings(points_px: Floats, moved_px: Floats) -> tuple[Floats, Floats]:
+    """Landmarks of the driver and of the result, both [V, 3], with rings that tie the result to its surroundings."""
+    shift = (moved_px - points_px)[FACE_OVAL]
+    near, far = oval_rings(points_px[:SKIN_LANDMARKS], NEAR_RING), oval_rings(points_px[:SKIN_LANDMARKS], FAR_RING)
+    driver = np.concatenate([points_px[:SKIN_LANDMARKS], near, far])
+    result = np.concatenate([moved_px[:SKIN_LANDMARKS], near + NEAR_FOLLOWS * shift, far])
+    radius = np.ptp(points_px[FACE_OVAL, 1]) / 2
+    result[SKIN_LANDMARKS:, 2] += RING_DEPTH * radius
+    return driver.astype(np.float32), result.astype(np.float32)
+
+
+def face_patch(
+    points_px: Floats, moved_px: Floats, gain_S3: Floats, camera_px: float, height_px: int, width_px: int
+) -> Patch | None:
+    """Rasterises the result's mesh over the frame. None where the face is outside of it.
+
+    points_px, moved_px: float32 [>= 468, 3], landmarks of the driver and of the result.
+    gain_S3: float32 [468, 3], what the albedo is multiplied with.
+    """
+    driver, result = _with_rings(points_px, moved_px)
+    left, top = np.maximum(np.floor(result[:, :2].min(axis=0)), 0).astype(int)
+    right, bottom = np.minimum(np.ceil(result[:, :2].max(axis=0)) + 1, (width_px, height_px)).astype(int)
+    if right - left < 2 or bottom - top < 2:
+        return None
+    values = np.ones((len(result), VALUES), np.float32)
+    values[:SKIN_LANDMARKS, U:DRIVER_X] = face_model().uv_S2
+    values[:, DRIVER_X:RED] = driver[:, :2]
+    values[:SKIN_LANDMARKS, RED:GRADE] = gain_S3
+    count = len(FACE_OVAL)
+    values[:, GRADE] = np.repeat([OUTLINE_GRADE, NEAR_GRADE, 0.0], [SKIN_LANDMARKS, count, count])
+    triangles, part_T = _mesh()
+    in_box = result - np.float32([left, top, 0])
+    seen, part = rasterise(in_box, triangles, part_T, values, camera_px, int(bottom - top), int(right - left))
+    return Patch(seen, part, int(left), int(top))
+
+
+@kernel
+def sampled(picture_HWC: Rgb, x: float, y: float, channel: int) -> float:
+    """One channel at a place between pixels, linear, edges repeated."""
+    x = min(max(x, 0.0), picture_HWC.shape[1] - 1.0)
+    y = min(max(y, 0.0), picture_HWC.shape[0] - 1.0)
+    x0, y0 = min(int(x), max(picture_HWC.shape[1] - 2, 0)), min(int(y), max(picture_HWC.shape[0] - 2, 0))
+    x1, y1 = min(x0 + 1, picture_HWC.shape[1] - 1), min(y0 + 1, picture_HWC.shape[0] - 1)
+    fx, fy = np.float32(x - x0), np.float32(y - y0)
+    upper = picture_HWC[y0, x0, channel] * (1 - fx) + picture_HWC[y0, x1, channel] * fx
+    lower = picture_HWC[y1, x0, channel] * (1 - fx) + picture_HWC[y1, x1, channel] * fx
+    return upper * (1 - fy) + lower * fy  # type: ignore[no-any-return]
+
+
+@kernel
+def masked(mask_MM: Mask, x: float, y: float) -> float:
+    """A mask at a place between its cells, linear, 0..1; nothing outside of it."""
+    if not (0 <= x < mask_MM.shape[1] - 1 and 0 <= y < mask_MM.shape[0] - 1):
+        return 0.0
+    x0, y0 = int(x), int(y)
+    fx, fy = np.float32(x - x0), np.float32(y - y0)
+    upper = mask_MM[y0, x0] * (1 - fx) + mask_MM[y0, x0 + 1] * fx
+    lower = mask_MM[y0 + 1, x0] * (1 - fx) + mask_MM[y0 + 1, x0 + 1] * fx
+    return float((upper * (1 - fy) + lower * fy) / np.float32(255))
+
+
+@kernel
+def lay_face(
+    onto_HW3: Rgb,
+    frame_HW3: Rgb,
+    values: Floats,
+    part: Mask,
+    left_px: int,
+    top_px: int,
+    texture_AA4: Rgb,
+    black: float,
+    grade_23: Floats,
+    hair_UU: Mask,
+    keep_MM: Mask,
+    keep_from_frame: Floats,
+    iris_23: Floats,
+    iris_rgb: Floats,
+    iris_level: float,
+) -> None:
+    """Draws the patch into `onto`.
+
+    texture_AA4      uint8 [A, A, 4], albedo and, in the last channel, how opaque it is laid on
+    black            0..255, the camera's darkest level: haze and flare lift it, and the face must lie in the same haze
+    grade_23         float32 [2, 3], the driver's mean skin colour, 0..255, and the gain that takes it to the result's
+    hair_UU          uint8, 255 where the driver's own hair hangs into the face, in the atlas' square
+    keep_MM          uint8, 255 where the driver's picture stays (something is in front), on the grid keep_from_frame
+    iris_23          float32 [2, 3], both irises in the driver's picture: x, y, radius in pixels
+    iris_rgb         float32 [3], colour that the irises get
+    iris_level       mean luminance of the driver's irises, 0..255: keeps pupil and highlight what they are
+    """
+    atlas, hair_side = texture_AA4.shape[0] - 1, hair_UU.shape[0] - 1
+    colour = np.empty(3, np.float32)
+    clear = 1 - black / np.float32(255)
+    for row in range(part.shape[0]):
+        for column in range(part.shape[1]):
+            kind = part[row, column]
+            if kind == 0:
+                continue
+            x, y = values[row, column, DRIVER_X], values[row, column, DRIVER_Y]
+            for c in range(3):
+                colour[c] = sampled(frame_HW3, x, y, c)
+            if kind == SKIN:
+                u, v = values[row, column, U], values[row, column, V]
+                alpha = sampled(texture_AA4, u * atlas, v * atlas, 3) / np.float32(255)
+                kx = keep_from_frame[0, 0] * x + keep_from_frame[0, 1] * y + keep_from_frame[0, 2]
+                ky = keep_from_frame[1, 0] * x + keep_from_frame[1, 1] * y + keep_from_frame[1, 2]
+                free = 1 - masked(keep_MM, kx, ky)
+                alpha *= free * (1 - masked(hair_UU, u * hair_side, v * hair_side))
+                if alpha < 1:
+                    regrade(colour, grade_23, values[row, column, GRADE] * free)
+                if alpha > 0:
+                    for c in range(3):
+                        skin = sampled(texture_AA4, u * atlas, v * atlas, c) * values[row, column, RED + c]
+                        colour[c] += alpha * (black + clear * skin - colour[c])
+            elif kind == RING:
+                regrade(colour, grade_23, values[row, column, GRADE])
+            elif kind == EYE:
+                repaint_iris(colour, x, y, iris_23, iris_rgb, iris_level)
+            for c in range(3):
+                onto_HW3[top_px + row, left_px + column, c] = np.uint8(min(max(colour[c] + 0.5, 0), 255))
+
+
+@kernel
+def regrade(colour: Floats, grade_23: Floats, share: float) -> None:
+    """Takes the driver's skin around the face part of the way to the result's tone, in place; leaves all else."""
+    red, green, blue = colour[0] + 1, colour[1] + 1, colour[2] + 1
+    level = red + green + blue
+    skin_level = grade_23[0, 0] + grade_23[0, 1] + grade_23[0, 2]
+    off = abs(red / level - grade_23[0, 0] / skin_level) + abs(blue / level - grade_23[0, 2] / skin_level)
+    dark = max(0.55 - level / skin_level, 0.0)
+    alike = min(max(1.6 - off / 0.05 - dark / 0.12, 0.0), 1.0) * share
+    for c in range(3):
+        colour[c] *= 1 + alike * (grade_23[1, c] - 1)
+
+
+@kernel
+def repaint_iris(
+    colour: Floats, x: float, y: float, iris_23: Floats, iris_rgb: Floats, iris_level: float
+) -> None:
+    """Gives a pixel of the driver's eye the identity's iris colour, in place; pupil and highlight stay."""
+    for eye in range(2):
+        distance = np.sqrt((x - iris_23[eye, 0]) ** 2 + (y - iris_23[eye, 1]) ** 2) / iris_23[eye, 2]
+        if distance < 1.05:
+            level = (0.3 * colour[0] + 0.6 * colour[1] + 0.1 * colour[2]) / iris_level
+            inside = min((1.05 - distance) * 5, 1.0) * min(max((2.2 - level) * 2, 0.0), 1.0)
+            for c in range(3):
+                colour[c] += inside * (iris_rgb[c] * level - colour[c])
+
+
+@kernel
+def patch_means(picture_HW3: Rgb, points_px: Floats, reach_px: int) -> Floats:
+    """Mean colour of a square around each point. float32 [V, >= 2] pixels -> float32 [V, 3], 0..255."""
+    rows, columns = picture_HW3.shape[0], picture_HW3.shape[1]
+    out = np.zeros((points_px.shape[0], 3), np.float32)
+    for i in range(points_px.shape[0]):
+        cx, cy = int(points_px[i, 0] + 0.5), int(points_px[i, 1] + 0.5)
+        count = 0
+        for y in range(max(cy - reach_px, 0), min(cy + reach_px + 1, rows)):
+            for x in range(max(cx - reach_px, 0), min(cx + reach_px + 1, columns)):
+                for c in range(3):
+                    out[i, c] += picture_HW3[y, x, c]
+                count += 1
+        for c in range(3):
+            out[i, c] /= max(count, 1)
+    return out

@@ -1,0 +1,221 @@
+"""The swap by geometry alone: the identity's texture and shape on the driver's pose, expression and light.
+
+No learned weights beyond the landmark net. It is also what the learned engines are conditioned on: a rough swap that
+leaves them to relight, repair and blend (VividFace, arXiv 2412.11279, section 3, with the identity's own texture).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+from engines.errors import EngineFault
+from engines.face.compose import face_patch, lay_face, patch_means
+from engines.face.mesh import FACE_OVAL, LEFT_IRIS, RIGHT_IRIS, face_model, vertex_normals
+from engines.face.own_hair import OwnHair, own_hair
+from engines.face.relight import Light, fit_light, shading, smoothed
+from engines.face.retarget import NeutralShape, canonical_face, observe, retarget
+from engines.face.texture import log_colour, zones
+from engines.identity import ATLAS_PX, Identity
+from engines.runtimes.base import EngineState, Inputs
+from engines.settings import SwapSettings
+from engines.types import SKIN_LANDMARKS, Floats, Mask, Rgb
+
+CAMERA_CM = 55.0  # assumed distance of eye and camera; perspective only decides how texture bends
+FEATHER = 0.055  # of the atlas: how far the texture fades in from the outline
+LIGHT_MEMORY_S = 0.25
+EXPOSURE_SHARE = 0.35  # tone = identity: how far brightness follows the driver's, whose skin tone is in it as well
+TINT_SHARE = 0.25  # tone = identity: how far the colour of the light is believed to be in the driver's skin
+MOST_BLACK = 90.0  # 0..255: beyond it a picture is bright rather than hazy
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedIdentity:
+    """An identity made ready for drawing: texture pyramid with opacity, and the skin's mean log colour."""
+
+    identity: Identity
+    pyramid: tuple[Rgb, ...]
+    mean_C: Floats
+
+
+@dataclass(slots=True)
+class ProxyState:
+    """What is remembered of one driver: their neutral shape and the light on them."""
+
+    neutral: NeutralShape = field(default_factory=NeutralShape)
+    light: Light | None = None
+    hair: OwnHair = field(default_factory=OwnHair)
+    black: float = -1.0
+    iris_level: float = 0.0
+    captured_s: float = 0.0
+
+
+def _opacity() -> Mask:
+    """How opaque the texture lies, uint8 [A, A]: fades in from the outline."""
+    inside = zones().oval
+    distance = np.asarray(ndimage.distance_transform_edt(inside)) / (FEATHER * ATLAS_PX)
+    ramp = np.clip(distance - 0.15, 0, 1)
+    return np.asarray(ramp * ramp * (3 - 2 * ramp) * 255, np.uint8)
+
+
+def _skin_weight() -> Floats:
+    """1 for landmarks that lie on plain skin, 0 elsewhere. float32 [468]."""
+    uv = np.round(face_model().uv_S2 * (ATLAS_PX - 1)).astype(int)
+    return zones().plain[uv[:, 1], uv[:, 0]].astype(np.float32)
+
+
+class Proxy:
+    """Draws with Numba kernels on the CPU. Stateless but for a cache of the last prepared identity."""
+
+    name = "proxy"
+    needs_face = True
+
+    def __init__(self) -> None:
+        self._prepared: PreparedIdentity | None = None
+        self._opacity = _opacity()
+        self._skin_S = _skin_weight()
+
+    def init(self) -> EngineState:
+        return ProxyState()
+
+    def warm_up(self) -> None:
+        """Draws one made-up face onto a grey picture, which compiles every kernel."""
+        from engines.runtimes.warm_up import made_up_face, made_up_identity
+
+        grey = np.full((96, 96, 3), 128, np.uint8)
+        inputs = Inputs(grey, made_up_face(96), None, 0.0)
+        self.draw(self.init(), made_up_identity(), inputs, SwapSettings(), grey.copy())
+        self._prepared = None
+
+    def prepare(self, identity: Identity) -> PreparedIdentity:
+        """The identity ready for drawing; kept until another one comes."""
+        if self._prepared is None or self._prepared.identity is not identity:
+            full = np.concatenate([identity.albedo_AA3, self._opacity[..., None]], axis=2)
+            pyramid = [np.ascontiguousarray(full)]
+            while pyramid[-1].shape[0] > 64:
+                side = pyramid[-1].shape[0] // 2
+                halved = Image.fromarray(pyramid[-1], "RGBA").resize((side, side), Image.Resampling.BOX)
+                pyramid.append(np.ascontiguousarray(np.array(halved)))
+            uv = np.round(face_model().uv_S2 * (ATLAS_PX // 8 - 1)).astype(int)
+            at_vertices = log_colour(pyramid[3][uv[:, 1], uv[:, 0], :3])
+            mean = np.average(at_vertices, axis=0, weights=self._skin_S)
+            self._prepared = PreparedIdentity(identity, tuple(pyramid), mean.astype(np.float32))
+        return self._prepared
+
+    def draw(
+        self, state: EngineState, identity: Identity | None, inputs: Inputs, settings: SwapSettings, onto_HW3: Rgb
+    ) -> None:
+        """See engines.runtimes.base.Engine."""
+        if identity is None or not isinstance(state, ProxyState):
+            raise EngineFault("the proxy engine needs an identity and its own state")
+        ready = self.prepare(identity)
+        points = inputs.face.points_px
+        pose, canonical = canonical_face(points)
+        driver_S3 = observe(state.neutral, pose, canonical)
+        moved = retarget(points, pose, identity.shape_S3, driver_S3)
+        normals = vertex_normals(moved[:SKIN_LANDMARKS], face_model().triangles_T3)
+        light = self._light(state, inputs, normals)
+        height, width = inputs.rgb_HW3.shape[:2]
+        hair = own_hair(state.hair, inputs.rgb_HW3, points, normals, light, inputs.captured_s)
+        shift = tone_shift(light.mean_C, ready.mean_C, settings.tone)
+        black = self._black(state, inputs.rgb_HW3)
+        gain = lifted(np.exp(shading(light, normals) + shift), ready.mean_C, black)
+        patch = face_patch(points, moved, gain, CAMERA_CM * pose.px_per_cm, height, width)
+        if patch is None:
+            raise EngineFault("the face is outside of the picture")
+        grade = np.stack([np.exp(light.mean_C), np.exp(ready.mean_C + shift - light.mean_C)]).astype(np.float32)
+        irises, iris_rgb = self._irises(state, identity, inputs)
+        occlusion = inputs.occlusion
+        lay_face(
+            onto_HW3,
+            inputs.rgb_HW3,
+            patch.values,
+            patch.part,
+            patch.left_px,
+            patch.top_px,
+            _level(ready.pyramid, points),
+            black,
+            grade,
+            hair,
+            occlusion.covered_HW if occlusion is not None else np.zeros((2, 2), np.uint8),
+            occlusion.mask_from_frame if occlusion is not None else np.zeros((2, 3), np.float32),
+            irises,
+            iris_rgb,
+            max(state.iris_level, 8.0),
+        )
+
+    def _black(self, state: ProxyState, rgb_HW3: Rgb) -> float:
+        """The camera's darkest level: what the darkest hundredth of the picture does not fall below, smoothed."""
+        level = float(np.percentile(rgb_HW3[::8, ::8].mean(axis=2), 1))
+        state.black = level if state.black < 0 else state.black + 0.05 * (level - state.black)
+        return min(state.black, MOST_BLACK)
+
+    def _irises(self, state: ProxyState, identity: Identity, inputs: Inputs) -> tuple[Floats, Floats]:
+        """Both irises in the picture (x, y, radius), and the colour that they get at the driver's brightness."""
+        points = inputs.face.points_px
+        irises = np.array([_circle(points[RIGHT_IRIS]), _circle(points[LEFT_IRIS])], np.float32)
+        level = float(patch_means(inputs.rgb_HW3, irises[:, :2].copy(), max(int(irises[0, 2] * 0.6), 1)).mean())
+        state.iris_level = level if state.iris_level == 0 else state.iris_level + 0.1 * (level - state.iris_level)
+        return irises, (identity.iris_rgb / max(float(identity.iris_rgb.mean()), 1.0) * state.iris_level).astype(
+            np.float32
+        )
+
+    def _light(self, state: ProxyState, inputs: Inputs, normals: Floats) -> Light:
+        points = inputs.face.points_px[:SKIN_LANDMARKS]
+        reach = max(int(np.ptp(points[:, 0]) / 60), 1)
+        colours = log_colour(patch_means(inputs.rgb_HW3, points, reach))
+        facing = np.clip((-normals[:, 2] - 0.2) / 0.3, 0, 1)
+        weight = self._skin_S * facing
+        if inputs.occlusion is not None:
+            weight = weight * _uncovered(inputs.occlusion.covered_HW, inputs.occlusion.mask_from_frame, points)
+        if weight.sum() > 8:
+            now = fit_light(normals, colours, weight)
+            elapsed_s = max(inputs.captured_s - state.captured_s, 0.0)
+            state.light = smoothed(state.light, now, 1 - float(np.exp(-elapsed_s / LIGHT_MEMORY_S)))
+            state.captured_s = inputs.captured_s
+        if state.light is None:
+            raise EngineFault("no skin of the face can be seen")
+        return state.light
+
+
+def lifted(gain_S3: Floats, mean_C: Floats, black: float) -> Floats:
+    """Corrects gains for the haze that is added later, so that mean skin keeps the colour the gains were meant for."""
+    skin = np.exp(mean_C)
+    return np.asarray(np.maximum(gain_S3 * skin - black, 1.0) / (skin * (1 - black / 255)), np.float32)
+
+
+def tone_shift(driver_C: Floats, identity_C: Floats, tone: str) -> Floats:
+    """Log gain per channel that takes the identity's albedo to the picture. float32 [3].
+
+    `driver` matches the driver's mean skin colour; `identity` keeps the identity's and follows the scene's light only
+    as far as a face alone can tell light from skin; `mix` is half way.
+    """
+    difference = driver_C - identity_C
+    brightness = float(difference @ np.float32([0.3, 0.6, 0.1]))
+    kept = EXPOSURE_SHARE * brightness + TINT_SHARE * (difference - brightness)
+    share = {"identity": 0.0, "mix": 0.5, "driver": 1.0}[tone]
+    return np.asarray(kept + share * (difference - kept), np.float32)
+
+
+def _circle(iris_53: Floats) -> tuple[float, float, float]:
+    centre = iris_53[0, :2]
+    radius = float(np.linalg.norm(iris_53[1:, :2] - centre, axis=1).mean())
+    return float(centre[0]), float(centre[1]), max(radius, 0.5)
+
+
+def _level(pyramid: tuple[Rgb, ...], points_px: Floats) -> Rgb:
+    """The level of the pyramid with about one texel per pixel."""
+    width_px = float(max(np.ptp(points_px[FACE_OVAL, 0]), np.ptp(points_px[FACE_OVAL, 1]) * 0.8))
+    texels = ATLAS_PX * 0.95 / max(width_px, 1.0)
+    return pyramid[min(max(round(np.log2(texels) - 0.15), 0), len(pyramid) - 1)]
+
+
+def _uncovered(covered_HW: Mask, mask_from_frame: Floats, points: Floats) -> Floats:
+    at = np.round(points[:, :2] @ mask_from_frame[:, :2].T + mask_from_frame[:, 2]).astype(int)
+    rows, columns = covered_HW.shape
+    inside = (at[:, 0] >= 0) & (at[:, 0] < columns) & (at[:, 1] >= 0) & (at[:, 1] < rows)
+    at = np.where(inside[:, None], at, 0)
+    return np.where(inside, 1 - covered_HW[at[:, 1], at[:, 0]] / np.float32(255), 1).astype(np.float32)
