@@ -23,6 +23,8 @@ class ServerConfig(StrictModel):
     max_sessions: int = Field(1, ge=1, le=16, description="calls at the same time; the next one is told `busy`")
     identity: str | None = Field(None, description="identity that is chosen when the page opens")
     identities_dir: Path | None = Field(None, description="folder of enrolled identities")
+    origin: str | None = Field(None, description="another page's origin (https://example.org) that may use the server")
+    ice_server: str | None = Field(None, description="STUN or TURN server (stun:host:port); none is asked by default")
     swap: SwapSettings = Field(SwapSettings(), description="how the face is swapped")
 
     @property

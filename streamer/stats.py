@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 WINDOW_S = 10.0
@@ -67,7 +66,7 @@ class Window:
 
 @dataclass(slots=True)
 class CallStats:
-    """Counts of one call. `age` is the age of the picture: its first packet in, its swap handed to the encoder."""
+    """Counts of one call. `age` is the age of the picture: its first packet in, its last packet out."""
 
     age: Window = field(default_factory=Window)
     pictures_in: Window = field(default_factory=Window)
@@ -76,6 +75,7 @@ class CallStats:
     shown: Counter[str] = field(default_factory=Counter)  # pictures sent, by what they show
     dropped: Counter[str] = field(default_factory=Counter)  # pictures not sent, by reason
     faults: int = 0
+    bits_per_s: float = 0.0
 
     def came_in(self, now_s: float) -> None:
         self.pictures_in.add(now_s, 0.0)
@@ -100,11 +100,5 @@ class CallStats:
             "shown": dict(self.shown),
             "dropped": dict(self.dropped),
             "faults": self.faults,
+            "bits_per_s": round(self.bits_per_s),
         }
-
-
-def prometheus(name: str, help_text: str, kind: str, samples: Mapping[str, float]) -> str:
-    """One metric in the text format that Prometheus reads. `samples`: labels ('a="b",c="d"', or "") -> value."""
-    lines = [f"# HELP {name} {help_text}", f"# TYPE {name} {kind}"]
-    lines += [f"{name}{{{labels}}} {value:g}" if labels else f"{name} {value:g}" for labels, value in samples.items()]
-    return "\n".join(lines) + "\n"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
-from aiortc import MediaStreamTrack
+from aiortc import MediaStreamTrack, RTCRtpSender
 from aiortc.codecs import h264, vpx
 from aiortc.mediastreams import MediaStreamError
 from av.audio.frame import AudioFrame
@@ -23,7 +23,7 @@ from av.video.frame import VideoFrame
 from engines import Rgb, Status, standby_card
 from streamer.mailbox import Closed, Latest
 from streamer.pacing import Curtain, SoundDelay, Verdict
-from streamer.rtp_clock import PacketClock
+from streamer.rtp_clock import WRAP, PacketClock, sent_rtp_timestamp
 from streamer.stats import CallStats
 from streamer.worker import Outcome
 
@@ -114,6 +114,8 @@ class SwappedVideo(MediaStreamTrack):
         self.status: Status | None = None  # of the last picture sent; None: the standby card
         self.faces_found = 0
         self.sent: deque[tuple[int, float]] = deque(maxlen=MOST_SENT_NOTES)  # (pts, captured_s) of pictures sent
+        self.sender: RTCRtpSender | None = None
+        self.rtp_origin: int | None = None  # RTP timestamp on the wire minus pts, modulo 2^32
         self._call = call
         self._stats = stats
         self._card = card
@@ -122,6 +124,7 @@ class SwappedVideo(MediaStreamTrack):
         self._changed = asyncio.Event()
         self._slot: Latest[DrawnPicture] = Latest(self._wake)
         self._newest_in: CameraPicture | None = None
+        self._at_encoder: DrawnPicture | None = None
 
     @property
     def replaced(self) -> int:
@@ -149,6 +152,7 @@ class SwappedVideo(MediaStreamTrack):
 
     async def recv(self) -> VideoFrame:
         """The next frame for the encoder. Raises MediaStreamError after the end."""
+        self._note_sent(time.monotonic())
         while self.readyState == "live":
             self._changed.clear()
             frame = self._next(time.monotonic())
@@ -178,11 +182,21 @@ class SwappedVideo(MediaStreamTrack):
             verdict = self._curtain.judge(picture.status, picture.captured_s, picture.pts, now_s)
             if verdict is Verdict.SEND:
                 self.status = picture.status
-                self.sent.append((picture.pts, picture.captured_s))
-                self._stats.went_out(now_s, (now_s - picture.captured_s) * 1e3, picture.status.value)
+                self._at_encoder = picture
                 return picture.frame
             self._stats.dropped[verdict.value] += 1
         return self._fallen_card(now_s)
+
+    def _note_sent(self, now_s: float) -> None:
+        """The sender asks for the next frame only when the last packet of the one before is out: now."""
+        picture, self._at_encoder = self._at_encoder, None
+        if picture is None:
+            return
+        self.sent.append((picture.pts, picture.captured_s))
+        self._stats.went_out(now_s, (now_s - picture.captured_s) * 1e3, picture.status.value)
+        if self.rtp_origin is None and self.sender is not None:
+            timestamp = sent_rtp_timestamp(self.sender)
+            self.rtp_origin = None if timestamp is None else (timestamp - picture.pts) % WRAP
 
     def _fallen_card(self, now_s: float) -> VideoFrame | None:
         """The standby card where it is due."""
@@ -254,4 +268,3 @@ class DelayedSound(MediaStreamTrack):
         super().stop()
         self._held.clear()
         self._changed.set()
-

@@ -11,7 +11,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from engines import Rgb, Session, SessionState, StepResult, VividError
+from engines import Rgb, Session, SessionState, StepResult
+from streamer.errors import WorkerBusy
 from streamer.mailbox import Closed, Latest
 
 log = logging.getLogger(__name__)
@@ -19,10 +20,6 @@ log = logging.getLogger(__name__)
 MOST_ERRANDS = 64
 IDLE_WAIT_S = 0.5  # every picture wakes the thread; this only bounds how long a lost wake-up could last
 FAULT_LOG_EVERY_S = 5.0
-
-
-class WorkerBusy(VividError):
-    """Too much is waiting for the worker: an engine is stuck, or the server is overrun or ending."""
 
 
 class Picture(Protocol):
@@ -53,7 +50,7 @@ class Seat(Generic[P]):
     """One call's place at the worker: its mailbox, its session, and a state that no other call ever sees.
 
     `deliver` and `failed` run in the worker thread. A session may be shared by seats (then it is not closed with
-    them), a state never is. From `Worker.add` on both belong to the worker thread.
+    them), a state never is. From `Worker.serve` on both belong to the worker thread.
     """
 
     call: str
@@ -142,9 +139,9 @@ class Worker(Generic[P]):
         self._wake.set()
         return future
 
-    def add(self, seat: Seat[P]) -> Future[None]:
-        """Starts serving a seat, until its mailbox is closed: then its state is freed."""
-        return self.call(lambda: self._seats.append(seat))
+    def serve(self, seat: Seat[P]) -> None:
+        """Serves the seat until its mailbox is closed; then its state is freed. Only in the worker thread."""
+        self._seats.append(seat)
 
     def _run(self) -> None:
         while not self._closing.is_set():

@@ -1,0 +1,303 @@
+"""The server: a page, a few routes, and the life of everything behind them."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import logging
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+
+import click
+from aiohttp import web
+
+from engines import IdentityError, MediaError, SettingError, StrictModel, VividError, load
+from streamer.config import ServerConfig
+from streamer.errors import CannotListen, ServerBusy, WorkerBusy
+from streamer.guard import COOKIE, Claim, refusal
+from streamer.metrics import metrics_text
+from streamer.peer import Peer
+from streamer.room import Choice, Loader, Room, Store
+from streamer.tracks import CameraPicture, set_bitrates
+from streamer.worker import Worker
+
+log = logging.getLogger(__name__)
+
+STATIC = Path(__file__).parent / "static"
+PAGE_FILES = {
+    "index.html": "text/html",
+    "app.js": "text/javascript",
+    "call.js": "text/javascript",
+    "ages.js": "text/javascript",
+    "style.css": "text/css",
+    "icon.svg": "image/svg+xml",
+}
+MOST_BODY_BYTES = 128 * 1024
+STUCK_S = 2.0
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self' blob:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Permissions-Policy": "camera=(self), microphone=(self), geolocation=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+CONFIG = web.AppKey("config", ServerConfig)
+WORKER: web.AppKey[Worker[CameraPicture]] = web.AppKey("worker", Worker)
+ROOM = web.AppKey("room", Room)
+FILES: web.AppKey[dict[str, bytes]] = web.AppKey("files", dict)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Offer(StrictModel):
+    """The body of POST /session."""
+
+    sdp: str
+    choice: Choice = Choice()
+
+
+def create_app(config: ServerConfig, store: Store | None = None, loader: Loader = load) -> web.Application:
+    """The application, with nothing started yet. `store` and `loader` are for tests; by default the real ones."""
+    app = web.Application(client_max_size=MOST_BODY_BYTES, middlewares=[_errors_as_sentences, _guard])
+    app[CONFIG] = config
+    app[FILES] = {name: (STATIC / name).read_bytes() for name in PAGE_FILES}
+    if store is None:
+        from engines import IdentityStore
+
+        store = IdentityStore(config.identities_dir)
+    identities = store
+
+    async def life(app: web.Application) -> AsyncIterator[None]:
+        worker: Worker[CameraPicture] = Worker()
+        worker.start()
+        app[WORKER], app[ROOM] = worker, Room(config, worker, identities, loader)
+        yield
+        await app[ROOM].close()
+        if not await asyncio.to_thread(worker.close):
+            log.warning("an engine did not come back in time; its thread is left behind")
+
+    app.cleanup_ctx.append(life)
+    app.on_response_prepare.append(_add_headers)
+    app.add_routes(
+        [
+            web.get("/", _page),
+            web.get("/static/{file}", _page_file),
+            web.get("/identities", _identities),
+            web.get("/identities/{name}/portrait", _portrait),
+            web.get("/engines", _engines),
+            web.get("/healthz", _healthz),
+            web.get("/metrics", _metrics),
+            web.post("/session", _begin),
+            web.get("/session/{call}", _look),
+            web.patch("/session/{call}", _change),
+            web.delete("/session/{call}", _end),
+        ]
+    )
+    return app
+
+
+def run_server(config: ServerConfig, ready: Callable[[str], None] = click.echo) -> None:
+    """Serves until Ctrl-C or SIGTERM. `ready` is called with the page's address when it can be used.
+
+    Raises CannotListen where the address cannot be used, EngineUnavailable where the engine cannot run here.
+    """
+    set_bitrates()
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(config, ready))
+
+
+async def _serve(config: ServerConfig, ready: Callable[[str], None]) -> None:
+    stop = asyncio.Event()
+    if sys.platform != "win32":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    app = create_app(config)
+    # No access log: the page's address carries the token.
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
+    await runner.setup()
+    try:
+        address = await _listen(runner, config)
+        warming = asyncio.create_task(app[ROOM].warm_up())
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait((warming, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if warming.done():
+            await warming
+            ready(f"vividstream is ready: {address}")
+        await stopping
+        warming.cancel()
+    finally:
+        await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, config: ServerConfig) -> str:
+    """Opens the port. Returns the page's address."""
+    try:
+        await web.TCPSite(runner, config.host, config.port).start()
+    except OSError as error:
+        where = f"{config.host} port {config.port}"
+        if error.errno == errno.EADDRINUSE:
+            raise CannotListen(f"{where} is in use; stop the other program or choose another with --port") from error
+        raise CannotListen(f"cannot listen on {where}: {error.strerror or error}") from error
+    host, port = runner.addresses[0][:2]
+    name = f"[{host}]" if ":" in host else host
+    if host in ("0.0.0.0", "::"):
+        name = socket.gethostname()
+    query = f"?token={config.token}" if config.token is not None else ""
+    return f"http://{name}:{port}/{query}"
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+@web.middleware
+async def _errors_as_sentences(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every refusal is JSON with one sentence in it; what is not foreseen is logged and says nothing of the inside."""
+    try:
+        return await handler(request)
+    except (ServerBusy, WorkerBusy) as error:
+        return _sentence(503, str(error), {"Retry-After": "5"})
+    except IdentityError as error:
+        return _sentence(404 if request.method == "GET" else 400, str(error))
+    except (MediaError, SettingError, VividError) as error:
+        return _sentence(400, str(error))
+    except web.HTTPRequestEntityTooLarge:
+        return _sentence(413, f"the request is too large: {MOST_BODY_BYTES // 1024} KiB at most")
+    except web.HTTPException as error:
+        allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
+        return _sentence(error.status, error.reason.lower(), allow)
+    except Exception:
+        log.exception("%s %s failed", request.method, request.path)
+        return _sentence(500, "an internal error; the server's log says more")
+
+
+@web.middleware
+async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+    bearer = request.headers.get("Authorization", "").removeprefix("Bearer ")
+    tokens = (request.query.get("token", ""), request.cookies.get(COOKIE, ""), bearer)
+    claim = Claim(
+        request.method,
+        request.scheme,
+        request.host,
+        request.headers.get("Origin"),
+        request.headers.get("Sec-Fetch-Site"),
+        tokens,
+    )
+    refused = refusal(request.app[CONFIG], claim)
+    return await handler(request) if refused is None else _sentence(*refused)
+
+
+async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+
+
+def _sentence(status: int, error: str, headers: dict[str, str] | None = None) -> web.Response:
+    return web.json_response({"error": error}, status=status, headers=headers)
+
+
+async def _page(request: web.Request) -> web.StreamResponse:
+    response = _file(request, "index.html")
+    token = request.app[CONFIG].token
+    if token is not None:  # so that the page's own requests carry it, and no script has to
+        response.set_cookie(COOKIE, token, httponly=True, samesite="Strict", secure=request.secure)
+    return response
+
+
+async def _page_file(request: web.Request) -> web.StreamResponse:
+    name = request.match_info["file"]
+    if name not in PAGE_FILES:
+        raise web.HTTPNotFound(reason="there is no such file")
+    return _file(request, name)
+
+
+def _file(request: web.Request, name: str) -> web.Response:
+    return web.Response(body=request.app[FILES][name], content_type=PAGE_FILES[name], charset="utf-8")
+
+
+async def _identities(request: web.Request) -> web.StreamResponse:
+    room = request.app[ROOM]
+    names = await asyncio.to_thread(room.names)
+    return web.json_response({"identities": list(names), "chosen": room.default_identity()})
+
+
+async def _portrait(request: web.Request) -> web.StreamResponse:
+    png = await request.app[ROOM].portrait_png(request.match_info["name"])
+    return web.Response(body=png, content_type="image/png", headers={"Cache-Control": "private, max-age=300"})
+
+
+async def _engines(request: web.Request) -> web.StreamResponse:
+    swap = request.app[CONFIG].swap
+    return web.json_response(
+        {"engines": list(request.app[ROOM].engines()), "chosen": swap.engine, "tone": swap.tone, "label": swap.label}
+    )
+
+
+async def _healthz(request: web.Request) -> web.StreamResponse:
+    """200 when calls can be taken; 503 while starting, or when the engine has been stuck for seconds."""
+    stuck = request.app[WORKER].busy_s(time.monotonic()) > STUCK_S
+    ready = request.app[ROOM].ready.is_set()
+    state = ("stuck" if stuck else "ready") if ready else "starting"
+    return web.json_response({"state": state}, status=200 if state == "ready" else 503)
+
+
+async def _metrics(request: web.Request) -> web.StreamResponse:
+    return web.Response(text=metrics_text(request.app[ROOM], request.app[WORKER]), content_type="text/plain")
+
+
+async def _begin(request: web.Request) -> web.StreamResponse:
+    offer = Offer.read(await _json_of(request))
+    peer, answer = await request.app[ROOM].enter(offer.sdp, offer.choice)
+    body = {"call": peer.call, "sdp": answer, "type": "answer", **_chosen(peer.numbers())}
+    return web.json_response(body, status=201, headers={"Location": f"/session/{peer.call}"})
+
+
+async def _look(request: web.Request) -> web.StreamResponse:
+    return web.json_response(_call_of(request).numbers())
+
+
+async def _change(request: web.Request) -> web.StreamResponse:
+    call = _call_of(request).call
+    peer = await request.app[ROOM].change(call, Choice.read(await _json_of(request)))
+    return web.json_response(_chosen(peer.numbers()))
+
+
+async def _end(request: web.Request) -> web.StreamResponse:
+    _call_of(request).hang_up("the person ended it")
+    return web.Response(status=204)
+
+
+def _call_of(request: web.Request) -> Peer:
+    peer = request.app[ROOM].peers.get(request.match_info["call"])
+    if peer is None:
+        raise web.HTTPNotFound(reason="there is no such call; it may have ended")
+    return peer
+
+
+async def _json_of(request: web.Request) -> object:
+    """The body. Only as application/json: a foreign page's form cannot send that unasked."""
+    if request.content_type != "application/json":
+        raise web.HTTPUnsupportedMediaType(reason="the body must be application/json")
+    try:
+        return json.loads(await request.text())
+    except (ValueError, RecursionError):
+        raise MediaError("the body is no JSON") from None
+
+
+def _chosen(numbers: Mapping[str, object]) -> dict[str, object]:
+    return {key: numbers[key] for key in ("engine", "why", "identity")}

@@ -1,0 +1,17 @@
+"""Errors of the server that a person may see, below `engines.VividError`."""
+
+from __future__ import annotations
+
+from engines import VividError
+
+
+class CannotListen(VividError):
+    """The address or port cannot be used."""
+
+
+class ServerBusy(VividError):
+    """As many calls as the server may hold are going on."""
+
+
+class WorkerBusy(VividError):
+    """Too much is waiting for the worker: an engine is stuck, or the server is overrun or ending."""

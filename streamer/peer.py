@@ -1,0 +1,270 @@
+"""One call: an offer in, an answer out, one lifetime. When it ends, however it ends, everything of it is freed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+from aiortc import (
+    MediaStreamTrack,
+    RTCConfiguration,
+    RTCDataChannel,
+    RTCIceServer,
+    RTCPeerConnection,
+    RTCRtpReceiver,
+    RTCRtpSender,
+    RTCSessionDescription,
+)
+
+from engines import Identity, MediaError, Session, SwapSettings
+from streamer.mailbox import Latest
+from streamer.offer import check_offer
+from streamer.rtp_clock import PacketClock
+from streamer.stats import CallStats
+from streamer.tracks import CameraPicture, DelayedSound, SwappedVideo, drain_pictures, standby_frame
+from streamer.worker import Outcome, Seat, Worker
+
+log = logging.getLogger(__name__)
+
+NEGOTIATE_S = 10.0
+SILENCE_S = 20.0  # without a picture from the camera, also at the beginning, the call is over
+REPORT_EVERY_S = 1.0
+CARD_HEIGHT_PX, CARD_WIDTH_PX = 480, 640  # until the camera's size is known
+MOST_MESSAGE_CHARS = 1_000
+MOST_MESSAGES_PER_S = 10
+MOST_WAITING_BYTES = 64_000  # of reports that the browser has not fetched
+
+
+class Peer:
+    """One call. Make it on the event loop, `negotiate`, then await `live` in a task of its own.
+
+    Cancelling that task ends the call; `live` returns only when connection, tracks and the worker's seat are freed.
+    """
+
+    def __init__(self, call: str, worker: Worker[CameraPicture], ice_server: str | None = None) -> None:
+        self.call = call
+        self.stats = CallStats()
+        self.settings = SwapSettings()
+        self.identity: str | None = None
+        self.engine = self.why = self.ended_because = ""
+        self._worker = worker
+        self._loop = asyncio.get_running_loop()
+        # Always a configuration: without one aiortc asks a third party's STUN server.
+        servers = [RTCIceServer(urls=ice_server)] if ice_server else []
+        self._connection = RTCPeerConnection(RTCConfiguration(iceServers=servers))
+        self._mailbox: Latest[CameraPicture] = Latest(worker.wake)
+        self._video: SwappedVideo | None = None
+        self._sound: DelayedSound | None = None
+        self._sender: RTCRtpSender | None = None
+        self._channel: RTCDataChannel | None = None
+        self._messages_left = MOST_MESSAGES_PER_S
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._over = asyncio.Event()
+        self._last_in_s = time.monotonic()
+        self._seat: Seat[CameraPicture] | None = None
+
+    async def negotiate(self, sdp: str) -> str:
+        """Takes the offer, returns the answer. Raises MediaError, in one line, for an offer that cannot be used."""
+        check_offer(sdp)
+        card = await asyncio.to_thread(standby_frame, CARD_HEIGHT_PX, CARD_WIDTH_PX)
+        self._video = SwappedVideo(self.call, self.stats, card)
+        self._connection.on("track", self._on_track)
+        self._connection.on("datachannel", self._on_channel)
+        self._connection.on("connectionstatechange", self._on_state)
+        try:
+            async with asyncio.timeout(NEGOTIATE_S):
+                await self._connection.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
+                answer = await self._connection.createAnswer()
+                await self._connection.setLocalDescription(answer)
+        except TimeoutError:
+            raise MediaError("the offer could not be answered in time") from None
+        except Exception as error:  # the boundary to a stranger's text: aiortc raises anything on it
+            log.info("call %s: the offer was refused", self.call, exc_info=error)
+            raise MediaError(f"the offer cannot be used: {_one_line(error)}") from error
+        if self._sender is None:
+            raise MediaError("the offer sends no picture")
+        return str(self._connection.localDescription.sdp)
+
+    async def use(self, session: Session) -> None:
+        """Draws with this session from the next picture on; the one before is closed."""
+
+        def change() -> None:
+            if self._over.is_set():
+                session.close()
+            elif self._seat is None:
+                self._seat = Seat(self.call, session, self._mailbox, self._deliver, self._failed)
+                self._worker.serve(self._seat)
+            else:
+                self._seat.use(session)
+
+        await asyncio.wrap_future(self._worker.call(change))
+        self.settings, self.engine, self.why = session.settings, session.engine, session.why
+        self.identity = session.identity.name if session.identity is not None else None
+
+    async def wear(self, identity: Identity) -> None:
+        """Another identity from the next picture on, the call and its tracking go on."""
+
+        def change() -> None:
+            if self._seat is not None:
+                self._seat.session.set_identity(identity)
+
+        await asyncio.wrap_future(self._worker.call(change))
+        self.identity = identity.name
+
+    async def live(self) -> None:
+        """The call, until it ends: hung up, lost, silent for too long, or this task cancelled."""
+        try:
+            self._spawn(self._report())
+            self._last_in_s = time.monotonic()
+            while not self._over.is_set():
+                left_s = self._last_in_s + SILENCE_S - time.monotonic()
+                if left_s <= 0:
+                    self.hang_up("no picture came from the camera")
+                    break
+                try:
+                    async with asyncio.timeout(left_s):
+                        await self._over.wait()
+                except TimeoutError:
+                    continue
+        finally:
+            await self.close()
+            log.info("call %s ended: %s", self.call, self.ended_because or "the server ended it")
+
+    def hang_up(self, why: str) -> None:
+        """Ends the call soon; `live` returns then."""
+        self.ended_because = self.ended_because or why
+        self._over.set()
+
+    async def close(self) -> None:
+        """Frees everything. Safe to call twice, and in the middle of a negotiation that failed."""
+        self._over.set()
+        self._mailbox.close()  # the worker then frees the seat
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for track in (self._video, self._sound):
+            if track is not None:
+                track.stop()
+        await self._connection.close()
+
+    def numbers(self) -> dict[str, object]:
+        """The call in numbers, for the page and for /metrics."""
+        now_s = time.monotonic()
+        self.stats.dropped["newer_came"] = self._mailbox.dropped
+        if self._video is not None:
+            self.stats.dropped["replaced"] = self._video.replaced
+        if self._sound is not None:
+            self.stats.dropped["sound"] = self._sound.dropped
+        status = self._video.status if self._video is not None else None
+        return {
+            **self.stats.as_json(now_s),
+            "engine": self.engine,
+            "why": self.why,
+            "identity": self.identity,
+            "showing": status.value if status is not None else "card",
+            "faces": self._video.faces_found if self._video is not None else 0,
+            "stuck_ms": round(self._worker.busy_s(now_s) * 1e3),
+        }
+
+    def _on_track(self, track: MediaStreamTrack) -> None:
+        receiver = next(t.receiver for t in self._connection.getTransceivers() if t.receiver.track is track)
+        if track.kind == "video" and self._sender is None:
+            assert self._video is not None
+            self._sender = self._connection.addTrack(self._video)
+            self._video.sender = self._sender
+            self._spawn(self._drain_video(track, receiver))
+        elif track.kind == "audio" and self._sound is None:
+            self._sound = DelayedSound(self.stats)
+            self._connection.addTrack(self._sound)
+            self._spawn(self._sound.drain(track, PacketClock(receiver)))
+
+    async def _drain_video(self, track: MediaStreamTrack, receiver: RTCRtpReceiver) -> None:
+        await drain_pictures(track, PacketClock(receiver), self._mailbox, self._saw)
+        self.hang_up("the camera's track ended")
+
+    def _saw(self, picture: CameraPicture) -> None:
+        assert self._video is not None
+        self._last_in_s = time.monotonic()
+        self.stats.came_in(self._last_in_s)
+        self._video.saw(picture)
+
+    def _deliver(self, outcome: Outcome[CameraPicture]) -> None:
+        assert self._video is not None
+        self._video.deliver(outcome)
+
+    def _failed(self, error: Exception) -> None:
+        """In the worker thread."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._count_fault)
+
+    def _count_fault(self) -> None:
+        self.stats.faults += 1
+
+    def _on_state(self) -> None:
+        state = self._connection.connectionState
+        log.info("call %s: %s", self.call, state)
+        if state in ("failed", "closed"):
+            self.hang_up("the connection was lost" if state == "failed" else "the other side hung up")
+
+    def _on_channel(self, channel: RTCDataChannel) -> None:
+        if self._channel is None and channel.label == "numbers":
+            self._channel = channel
+            channel.on("message", self._on_message)
+
+    def _on_message(self, message: object) -> None:
+        """The page's clock question: answered at once with this machine's clock, so that it can tell the offset."""
+        assert self._channel is not None
+        if not isinstance(message, str) or len(message) > MOST_MESSAGE_CHARS or self._messages_left <= 0:
+            return
+        self._messages_left -= 1
+        try:
+            asked = json.loads(message)
+        except ValueError:
+            return
+        if isinstance(asked, dict) and isinstance(asked.get("ping_ms"), int | float):
+            self._send({"pong_ms": asked["ping_ms"], "server_ms": time.monotonic() * 1e3})
+
+    async def _report(self) -> None:
+        """Once a second the numbers, and when the pictures that were sent had come in."""
+        now_s, sent_bytes = time.monotonic(), 0
+        while True:
+            await asyncio.sleep(REPORT_EVERY_S)
+            self._messages_left = MOST_MESSAGES_PER_S
+            video = self._video
+            if video is None or self._sender is None:
+                continue
+            sent_bytes, before_bytes = await _sent_bytes(self._sender), sent_bytes
+            now_s, before_s = time.monotonic(), now_s
+            self.stats.bits_per_s = 8 * (sent_bytes - before_bytes) / (now_s - before_s)
+            pictures = [[pts, round(captured_s * 1e3, 1)] for pts, captured_s in video.sent]
+            video.sent.clear()
+            self._send({"numbers": self.numbers(), "pictures": pictures, "rtp_origin": video.rtp_origin})
+
+    def _send(self, message: dict[str, Any]) -> None:
+        channel = self._channel
+        if channel is not None and channel.readyState == "open" and channel.bufferedAmount < MOST_WAITING_BYTES:
+            channel.send(json.dumps(message))
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("call %s: a task failed", self.call, exc_info=error)
+            self.hang_up("an internal error")
+
+
+async def _sent_bytes(sender: RTCRtpSender) -> int:
+    report = await sender.getStats()
+    return sum(int(part.bytesSent) for part in report.values() if part.type == "outbound-rtp")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:120] or type(error).__name__

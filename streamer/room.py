@@ -1,0 +1,176 @@
+"""The calls of one server: how many there are, what each of them may change, and that all of them end with it."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import secrets
+from functools import lru_cache
+from typing import Literal, Protocol
+
+from PIL import Image
+
+from engines import (
+    Identity,
+    IdentityError,
+    Session,
+    SettingError,
+    StrictModel,
+    SwapSettings,
+    engine_names,
+    load,
+    nearest,
+)
+from streamer.config import ServerConfig
+from streamer.errors import ServerBusy
+from streamer.peer import Peer
+from streamer.tracks import CameraPicture
+from streamer.worker import Worker
+
+log = logging.getLogger(__name__)
+
+WARM_HEIGHT_PX, WARM_WIDTH_PX = 480, 640
+RAW = "passthrough"  # shows the real face: only where the server itself was started with it
+
+
+class Store(Protocol):
+    """Where identities come from: `engines.IdentityStore`."""
+
+    def names(self) -> tuple[str, ...]: ...
+
+    def load(self, name: str) -> Identity: ...
+
+
+class Loader(Protocol):
+    """What builds a session: `engines.load`. Called in the worker thread."""
+
+    def __call__(self, settings: SwapSettings, identity: Identity | None = None) -> Session: ...
+
+
+class Choice(StrictModel):
+    """What a person chooses on the page, at the beginning or in the middle of a call. None: as it was."""
+
+    identity: str | None = None
+    engine: str | None = None
+    tone: Literal["identity", "driver", "mix"] | None = None
+    faces: Literal["one", "all"] | None = None
+
+
+class Room:
+    """All calls of this server. Everything here runs on the event loop, and hands work to the worker thread."""
+
+    def __init__(
+        self, config: ServerConfig, worker: Worker[CameraPicture], store: Store, loader: Loader = load
+    ) -> None:
+        self.peers: dict[str, Peer] = {}
+        self.ready = asyncio.Event()
+        self._config = config
+        self._worker = worker
+        self._store = store
+        self._load = loader
+        self._lives: set[asyncio.Task[None]] = set()
+        self._coming = 0  # offers that are being answered
+        self._portrait = lru_cache(maxsize=256)(self._draw_portrait)
+
+    def engines(self) -> tuple[str, ...]:
+        """The engines that a page may ask for."""
+        names = ("auto", *engine_names())
+        return names if self._config.swap.engine == RAW else tuple(name for name in names if name != RAW)
+
+    def names(self) -> tuple[str, ...]:
+        """The identities that a page may ask for."""
+        return tuple(self._store.names())
+
+    def default_identity(self) -> str | None:
+        """The identity that is worn when a page does not say."""
+        return self._config.identity or next(iter(self.names()), None)
+
+    async def portrait_png(self, name: str) -> bytes:
+        """The identity's portrait. Raises IdentityError where there is no such identity."""
+        return await asyncio.to_thread(self._portrait, self._known(name))
+
+    async def warm_up(self) -> None:
+        """Compiles and starts everything once, so that the first call is not late. Raises EngineUnavailable."""
+        session = await self._open(self._config.swap, self.default_identity())
+        await asyncio.wrap_future(self._worker.call(session.close))
+        self.ready.set()
+
+    async def enter(self, sdp: str, choice: Choice) -> tuple[Peer, str]:
+        """Begins a call. Returns it and the answer. Raises ServerBusy, MediaError, SettingError, IdentityError."""
+        if len(self.peers) + self._coming >= self._config.max_sessions:
+            most = self._config.max_sessions
+            calls = "1 call is" if most == 1 else f"{most} calls are"
+            raise ServerBusy(f"the server is busy: {calls} going on already, try again later")
+        self._coming += 1
+        peer = Peer(secrets.token_urlsafe(16), self._worker, self._config.ice_server)
+        try:
+            settings = self._settings(self._config.swap, choice)
+            answer = await peer.negotiate(sdp)
+            await peer.use(await self._open(settings, choice.identity or self.default_identity()))
+        except BaseException:
+            await peer.close()
+            raise
+        finally:
+            self._coming -= 1
+        self.peers[peer.call] = peer
+        life = asyncio.create_task(self._life(peer), name=f"call {peer.call}")
+        self._lives.add(life)
+        life.add_done_callback(self._lives.discard)
+        return peer, answer
+
+    async def change(self, call: str, choice: Choice) -> Peer:
+        """Another identity, engine or tone in the middle of a call. Raises KeyError where there is no such call."""
+        peer = self.peers[call]
+        settings = self._settings(peer.settings, choice)
+        if settings != peer.settings:
+            await peer.use(await self._open(settings, choice.identity or peer.identity))
+        elif choice.identity is not None and choice.identity != peer.identity:
+            name = self._known(choice.identity)
+            await peer.wear(await asyncio.to_thread(self._store.load, name))
+        return peer
+
+    async def close(self) -> None:
+        """Ends every call and waits until all is freed."""
+        for life in tuple(self._lives):
+            life.cancel()
+        await asyncio.gather(*self._lives, return_exceptions=True)
+
+    async def _life(self, peer: Peer) -> None:
+        try:
+            await peer.live()
+        finally:
+            self.peers.pop(peer.call, None)
+
+    async def _open(self, settings: SwapSettings, name: str | None) -> Session:
+        """A session that is ready to draw. Built and warmed in the worker thread: it owns the engines."""
+        identity = None if name is None else await asyncio.to_thread(self._store.load, self._known(name))
+
+        def build() -> Session:
+            session = self._load(settings, identity)
+            try:
+                session.warm_up(WARM_HEIGHT_PX, WARM_WIDTH_PX)
+            except BaseException:
+                session.close()
+                raise
+            return session
+
+        return await asyncio.wrap_future(self._worker.call(build))
+
+    def _settings(self, before: SwapSettings, choice: Choice) -> SwapSettings:
+        if choice.engine is not None and choice.engine not in self.engines():
+            raise SettingError(f'unknown engine "{choice.engine[:40]}"; {nearest(choice.engine, self.engines())}')
+        changes = choice.model_dump(exclude_none=True, exclude={"identity"})
+        return SwapSettings.read({**before.model_dump(), **changes})
+
+    def _known(self, name: str) -> str:
+        """Names from outside never reach the store's file system unless the store itself listed them."""
+        names = self.names()
+        if name not in names:
+            raise IdentityError(f'unknown identity "{name[:40]}"; {nearest(name, names)}')
+        return name
+
+    def _draw_portrait(self, name: str) -> bytes:
+        png = io.BytesIO()
+        Image.fromarray(self._store.load(name).portrait_PP3).save(png, "PNG")
+        return png.getvalue()

@@ -1,0 +1,182 @@
+// One call to the server: offer, answer, numbers, end. Knows nothing of the page.
+
+import { AgeMeter } from "/static/ages.js";
+
+const GATHER_MS = 1_500;
+const ASK_EVERY_MS = 1_000;
+const SILENT_MS = 6_000; // the server sends numbers once a second
+const MOST_BITS_PER_S = 2_500_000;
+
+export class ServerSays extends Error {
+  constructor(message, status) {
+    super(message);
+    this.status = status;
+  }
+}
+
+// Asks the server for something. Throws ServerSays with its sentence, or one of our own where it cannot be reached.
+export async function ask(path, method = "GET", body = undefined, extra = {}) {
+  const options = { method, credentials: "same-origin", ...extra };
+  if (body !== undefined) {
+    options.headers = { "Content-Type": "application/json" };
+    options.body = JSON.stringify(body);
+  }
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch {
+    throw new ServerSays("The server cannot be reached. Is it still running?", 0);
+  }
+  if (response.status === 204) return null;
+  const answer = await response.json().catch(() => ({}));
+  if (!response.ok) throw new ServerSays(answer.error ?? `The server answered ${response.status}.`, response.status);
+  return answer;
+}
+
+export class Call {
+  #connection;
+  #channel;
+  #path = null;
+  #ended = false;
+  #timer;
+  #heardMs = performance.now();
+  #before = null;
+  ages = new AgeMeter();
+  onnumbers = () => {};
+  onlost = () => {};
+
+  // Starts the call. `stream` has the camera and perhaps a microphone; the result plays in `video`.
+  async start(stream, video, choice) {
+    const connection = (this.#connection = new RTCPeerConnection({ iceServers: [], bundlePolicy: "max-bundle" }));
+    const result = new MediaStream();
+    for (const track of stream.getTracks()) {
+      if (track.kind === "video") track.contentHint = "motion";
+      connection.addTransceiver(track, { direction: "sendrecv", streams: [stream] });
+    }
+    connection.addEventListener("track", ({ track, receiver }) => {
+      if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = 0;
+      result.addTrack(track);
+    });
+    connection.addEventListener("connectionstatechange", () => {
+      if (connection.connectionState === "failed" || connection.connectionState === "closed") this.#lose();
+    });
+    this.#openChannel();
+    await connection.setLocalDescription(await connection.createOffer());
+    await gathered(connection);
+    const offer = { sdp: connection.localDescription.sdp, choice };
+    const answer = await ask("/session", "POST", offer);
+    this.#path = `/session/${answer.call}`;
+    if (this.#ended) {
+      this.#hangUp();
+      return answer;
+    }
+    await connection.setRemoteDescription({ type: "answer", sdp: answer.sdp });
+    await this.#limitBitrate();
+    video.srcObject = result;
+    this.#watch(video);
+    this.#heardMs = performance.now();
+    this.#timer = setInterval(() => this.#tick(), ASK_EVERY_MS);
+    return answer;
+  }
+
+  // Another identity, tone or engine in the middle of the call.
+  change(choice) {
+    return ask(this.#path, "PATCH", choice);
+  }
+
+  async replaceCamera(track) {
+    const sender = this.#connection.getSenders().find((one) => one.track?.kind === "video");
+    track.contentHint = "motion";
+    await sender.replaceTrack(track);
+  }
+
+  end() {
+    if (this.#ended) return;
+    this.#ended = true;
+    clearInterval(this.#timer);
+    this.#hangUp();
+    this.#connection?.close();
+  }
+
+  #hangUp() {
+    if (this.#path) ask(this.#path, "DELETE", undefined, { keepalive: true }).catch(() => {}); // it may be gone already
+  }
+
+  #lose() {
+    if (this.#ended) return;
+    this.end();
+    this.onlost();
+  }
+
+  #openChannel() {
+    const channel = (this.#channel = this.#connection.createDataChannel("numbers"));
+    channel.addEventListener("open", () => this.#askClock());
+    channel.addEventListener("message", ({ data }) => {
+      const now = performance.now();
+      this.#heardMs = now;
+      const said = JSON.parse(data);
+      if ("pong_ms" in said) {
+        this.ages.answered(said.pong_ms, said.server_ms, now);
+      } else if ("numbers" in said) {
+        this.ages.cameIn(said.pictures, said.rtp_origin);
+        this.onnumbers(said.numbers);
+      }
+    });
+  }
+
+  #askClock() {
+    if (this.#channel.readyState === "open") this.#channel.send(JSON.stringify({ ping_ms: performance.now() }));
+  }
+
+  #watch(video) {
+    if (!("requestVideoFrameCallback" in HTMLVideoElement.prototype)) return;
+    const each = (_now, picture) => {
+      this.ages.shown(picture.rtpTimestamp, picture.expectedDisplayTime);
+      if (!this.#ended) video.requestVideoFrameCallback(each);
+    };
+    video.requestVideoFrameCallback(each);
+  }
+
+  async #tick() {
+    this.#askClock();
+    if (performance.now() - this.#heardMs > SILENT_MS) {
+      this.#lose();
+      return;
+    }
+    await this.#measureEncoder();
+  }
+
+  async #measureEncoder() {
+    const report = await this.#connection.getStats();
+    for (const part of report.values()) {
+      if (part.type !== "outbound-rtp" || part.kind !== "video") continue;
+      const before = this.#before;
+      this.#before = part;
+      const frames = before ? part.framesEncoded - before.framesEncoded : 0;
+      if (frames > 0) this.ages.encoderMs = (1_000 * (part.totalEncodeTime - before.totalEncodeTime)) / frames;
+    }
+  }
+
+  async #limitBitrate() {
+    const sender = this.#connection.getSenders().find((one) => one.track?.kind === "video");
+    const parameters = sender.getParameters();
+    for (const encoding of parameters.encodings ?? []) {
+      encoding.maxBitrate = MOST_BITS_PER_S;
+      encoding.maxFramerate = 30;
+    }
+    await sender.setParameters(parameters);
+  }
+}
+
+// All addresses are in the offer: the server takes no later ones.
+function gathered(connection) {
+  if (connection.iceGatheringState === "complete") return Promise.resolve();
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, GATHER_MS);
+    connection.addEventListener("icegatheringstatechange", () => {
+      if (connection.iceGatheringState !== "complete") return;
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+}
