@@ -21,7 +21,7 @@ from av.subtitles.stream import SubtitleStream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from engines import MediaError, Rgb, nearest
+from engines import MediaError, Rgb
 from streamer.frame import Frame
 from streamer.media import Companion, MediaReader, VideoFacts
 
@@ -31,6 +31,12 @@ AAC_RATES_HZ = {8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64
 # What describes the file that was read, not the one that is written.
 STALE_METADATA = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "rotate", "vendor_id"}
 H264 = {"crf": "18", "preset": "veryfast"}
+# Matroska would move everything by the 21 ms that an AAC encoder starts early; a player knows what to do with them.
+CONTAINER_OPTIONS = {
+    "mp4": {"movflags": "+faststart"},
+    "mov": {"movflags": "+faststart"},
+    "matroska": {"avoid_negative_ts": "disabled"},
+}
 VP9 = {"crf": "24", "deadline": "good", "cpu-used": "5", "row-mt": "1"}
 
 
@@ -70,7 +76,7 @@ def kind_of(path: Path) -> Kind:
     """The container that a file name asks for. Raises MediaError naming the valid ones."""
     kind = KINDS.get(path.suffix.lower())
     if kind is None:
-        raise MediaError(f'{path}: cannot write "{path.suffix}" files; {nearest(path.suffix.lower(), KINDS)}')
+        raise MediaError(f"{path}: cannot write {path.suffix or 'such'} files, only {', '.join(sorted(KINDS))}")
     return kind
 
 
@@ -261,8 +267,9 @@ class MediaWriter:
         self.pictures = 0
         with self._explained(), _unlinked_on_error(self._part):
             self._part.touch()
-            options = {"movflags": "+faststart"} if kind.format in {"mp4", "mov"} else {}
-            self._container = av.open(str(self._part), "w", format=kind.format, container_options=options)
+            self._container = av.open(
+                str(self._part), "w", format=kind.format, container_options=CONTAINER_OPTIONS.get(kind.format, {})
+            )
             self._container.metadata.update(_fresh(reader.metadata))
             self._pictures: _Pictures | _GifPictures
             if kind.format == "gif":
