@@ -1,7 +1,8 @@
 """The command line: `vividstream serve | file | enroll | identities | engines list`.
 
-An error that has a name is printed as one line, and the exit status is 1; a wrong call is 2; Ctrl-C is 130. Further
-commands come from installed packages that declare them in the entry-point group `vividstream.commands`.
+An error that has a name is printed as one line, and the exit status is 1; a wrong call is 2; Ctrl-C is 130; `file` has
+more (docs/settings.md). Further commands come from installed packages that declare them in the entry-point group
+`vividstream.commands`.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("engines", "streamer", "distill")
+SHARED_BY_RUNTIMES = ("base", "warm_up")
 EVERYTHING = (*PACKAGES, "benchmarks", "examples")
 
 
@@ -109,9 +110,11 @@ def violations(module: str, source: str, is_package: bool = False) -> list[str]:
 
 
 def is_sibling_runtime(module: str, name: str) -> bool:
-    """Whether `name` is in another runtime than `module`; `base` holds the protocol of all of them."""
+    """Whether `name` is in another runtime than `module`, and not in what all of them share."""
     parts = name.split(".")[:3]
-    return parts[:2] == ["engines", "runtimes"] and parts[2:] not in ([], ["base"]) and parts != module.split(".")[:3]
+    if parts[:2] != ["engines", "runtimes"] or len(parts) < 3:
+        return False
+    return parts[2] not in SHARED_BY_RUNTIMES and parts != module.split(".")[:3]
 
 
 def is_public(name: str) -> bool:

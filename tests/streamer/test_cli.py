@@ -6,6 +6,7 @@ import subprocess
 import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -39,7 +40,7 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str
     [
         (("serv",), 2, "Did you mean 'serve'?"),
         (("engines", "lst"), 2, "Did you mean 'list'?"),
-        (("serve", "--engin", "proxy"), 2, "Did you mean '--engine'?"),
+        (("serve", "--engin", "proxy"), 2, "'--engine'"),
         (("serve", "--tone", "drivr"), 2, "'identity', 'driver', 'mix'"),
         (("serve", "--port", "many"), 2, "'many' is not a valid integer"),
         (("file",), 2, "Missing argument 'IN'"),
@@ -86,8 +87,16 @@ def test_without_a_command_the_help_is_shown() -> None:
 def config_of(monkeypatch: pytest.MonkeyPatch, module: str, function: str, *arguments: str) -> Any:
     """The settings that a command hands over, its body taken out."""
     handed_over: list[Any] = []
-    monkeypatch.setattr(f"{module}.{function}", handed_over.append)
-    cli.main(arguments)
+
+    def body(config: Any) -> SimpleNamespace:
+        handed_over.append(config)
+        return SimpleNamespace(exit_code=0)
+
+    monkeypatch.setattr(f"{module}.{function}", body)
+    try:
+        cli.main(arguments)
+    except SystemExit as ended:
+        assert ended.code == 0  # noqa: PT017  `file` ends the process itself
     return handed_over[0]
 
 
@@ -124,6 +133,14 @@ def test_file_hands_over_every_setting(monkeypatch: pytest.MonkeyPatch, tmp_path
         overwrite=True,
         swap=SwapSettings(tone="mix", label=False, hold_ms=0),
     )
+
+
+@pytest.mark.parametrize("status", [3, 130, 143])
+def test_file_passes_on_how_the_run_ended(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    monkeypatch.setattr("streamer.file.run_file", lambda config: SimpleNamespace(exit_code=status))
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["file", "in.mp4", "-o", "out.mp4"])
+    assert ended.value.code == status
 
 
 def test_enroll_takes_several_photos(monkeypatch: pytest.MonkeyPatch) -> None:
