@@ -26,6 +26,7 @@ RING_DEPTH = 0.35  # of the face's radius behind the outline, so that the face w
 OUTLINE_GRADE, NEAR_GRADE = 0.8, 0.45  # how far the driver's own skin takes the result's tone at outline and near ring
 U, V, DRIVER_X, DRIVER_Y, RED, GREEN, BLUE, GRADE = range(8)
 VALUES = 8
+IRIS_SHARE = 0.75  # of the identity's iris colour in the result's
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +95,22 @@ def face_patch(
 
 
 @kernel
-def sampled(picture_HWC: Rgb, x: float, y: float, channel: int) -> float:
-    """One channel at a place between pixels, linear, edges repeated."""
-    x = min(max(x, 0.0), picture_HWC.shape[1] - 1.0)
-    y = min(max(y, 0.0), picture_HWC.shape[0] - 1.0)
+def sample(picture_HWC: Rgb, x: float, y: float, out: Floats) -> None:
+    """All channels at a place between pixels, linear, edges repeated. Writes 0..255 into `out`, float32 [C]."""
+    x = min(max(x, np.float32(0)), np.float32(picture_HWC.shape[1] - 1))
+    y = min(max(y, np.float32(0)), np.float32(picture_HWC.shape[0] - 1))
     x0, y0 = min(int(x), max(picture_HWC.shape[1] - 2, 0)), min(int(y), max(picture_HWC.shape[0] - 2, 0))
     x1, y1 = min(x0 + 1, picture_HWC.shape[1] - 1), min(y0 + 1, picture_HWC.shape[0] - 1)
     fx, fy = np.float32(x - x0), np.float32(y - y0)
-    upper = picture_HWC[y0, x0, channel] * (1 - fx) + picture_HWC[y0, x1, channel] * fx
-    lower = picture_HWC[y1, x0, channel] * (1 - fx) + picture_HWC[y1, x1, channel] * fx
-    return upper * (1 - fy) + lower * fy  # type: ignore[no-any-return]
+    a, b = (np.float32(1) - fx) * (np.float32(1) - fy), fx * (np.float32(1) - fy)
+    c, d = (np.float32(1) - fx) * fy, fx * fy
+    for k in range(out.shape[0]):
+        out[k] = (
+            a * picture_HWC[y0, x0, k]
+            + b * picture_HWC[y0, x1, k]
+            + c * picture_HWC[y1, x0, k]
+            + d * picture_HWC[y1, x1, k]
+        )
 
 
 @kernel
@@ -144,11 +151,11 @@ def lay_face(
     hair_UU          uint8, 255 where the driver's own hair hangs into the face, in the atlas' square
     keep_MM          uint8, 255 where the driver's picture stays (something is in front), on the grid keep_from_frame
     iris_23          float32 [2, 3], both irises in the driver's picture: x, y, radius in pixels
-    iris_rgb         float32 [3], colour that the irises get
+    iris_rgb         float32 [3], colour that the irises get, for brightness 1
     iris_level       mean luminance of the driver's irises, 0..255: keeps pupil and highlight what they are
     """
     atlas, hair_side = texture_AA4.shape[0] - 1, hair_UU.shape[0] - 1
-    colour = np.empty(3, np.float32)
+    colour, texel = np.empty(3, np.float32), np.empty(4, np.float32)
     clear = 1 - black / np.float32(255)
     for row in range(part.shape[0]):
         for column in range(part.shape[1]):
@@ -156,25 +163,26 @@ def lay_face(
             if kind == 0:
                 continue
             x, y = values[row, column, DRIVER_X], values[row, column, DRIVER_Y]
-            for c in range(3):
-                colour[c] = sampled(frame_HW3, x, y, c)
             if kind == SKIN:
                 u, v = values[row, column, U], values[row, column, V]
-                alpha = sampled(texture_AA4, u * atlas, v * atlas, 3) / np.float32(255)
+                sample(texture_AA4, u * atlas, v * atlas, texel)
                 kx = keep_from_frame[0, 0] * x + keep_from_frame[0, 1] * y + keep_from_frame[0, 2]
                 ky = keep_from_frame[1, 0] * x + keep_from_frame[1, 1] * y + keep_from_frame[1, 2]
                 free = 1 - masked(keep_MM, kx, ky)
-                alpha *= free * (1 - masked(hair_UU, u * hair_side, v * hair_side))
-                if alpha < 1:
+                alpha = texel[3] / np.float32(255) * free * (1 - masked(hair_UU, u * hair_side, v * hair_side))
+                if alpha < np.float32(0.998):
+                    sample(frame_HW3, x, y, colour)
                     regrade(colour, grade_23, values[row, column, GRADE] * free)
-                if alpha > 0:
-                    for c in range(3):
-                        skin = sampled(texture_AA4, u * atlas, v * atlas, c) * values[row, column, RED + c]
-                        colour[c] += alpha * (black + clear * skin - colour[c])
+                for c in range(3):
+                    skin = black + clear * texel[c] * values[row, column, RED + c]
+                    colour[c] = colour[c] + alpha * (skin - colour[c]) if alpha < np.float32(0.998) else skin
             elif kind == RING:
+                sample(frame_HW3, x, y, colour)
                 regrade(colour, grade_23, values[row, column, GRADE])
-            elif kind == EYE:
-                repaint_iris(colour, x, y, iris_23, iris_rgb, iris_level)
+            else:
+                sample(frame_HW3, x, y, colour)
+            if kind == EYE:
+                repaint_iris(colour, x, y, iris_23, iris_rgb, iris_level, black)
             for c in range(3):
                 onto_HW3[top_px + row, left_px + column, c] = np.uint8(min(max(colour[c] + 0.5, 0), 255))
 
@@ -194,16 +202,17 @@ def regrade(colour: Floats, grade_23: Floats, share: float) -> None:
 
 @kernel
 def repaint_iris(
-    colour: Floats, x: float, y: float, iris_23: Floats, iris_rgb: Floats, iris_level: float
+    colour: Floats, x: float, y: float, iris_23: Floats, iris_rgb: Floats, iris_level: float, black: float
 ) -> None:
     """Gives a pixel of the driver's eye the identity's iris colour, in place; pupil and highlight stay."""
     for eye in range(2):
         distance = np.sqrt((x - iris_23[eye, 0]) ** 2 + (y - iris_23[eye, 1]) ** 2) / iris_23[eye, 2]
-        if distance < 1.05:
-            level = (0.3 * colour[0] + 0.6 * colour[1] + 0.1 * colour[2]) / iris_level
-            inside = min((1.05 - distance) * 5, 1.0) * min(max((2.2 - level) * 2, 0.0), 1.0)
+        if distance < 1.0:
+            bright = max(0.3 * colour[0] + 0.6 * colour[1] + 0.1 * colour[2] - black, 0.0)
+            level = bright / max(iris_level - black, 6.0)
+            inside = IRIS_SHARE * min((1.0 - distance) * 4, 1.0) * min(max((2.0 - level) * 2, 0.0), 1.0)
             for c in range(3):
-                colour[c] += inside * (iris_rgb[c] * level - colour[c])
+                colour[c] += inside * (black + iris_rgb[c] * bright - colour[c])
 
 
 @kernel

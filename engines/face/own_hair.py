@@ -15,7 +15,7 @@ from engines.face.compose import patch_means
 from engines.face.mesh import face_model
 from engines.face.rasterise import rasterise
 from engines.face.relight import Light, shading
-from engines.face.texture import log_colour, zones
+from engines.face.texture import LUMINANCE, log_colour, zones
 from engines.types import SKIN_LANDMARKS, Floats, Mask, Rgb
 
 SIDE = 64  # texels across the atlas
@@ -72,7 +72,7 @@ def own_hair(
     reach = max(int(np.ptp(points_px[:SKIN_LANDMARKS, 0]) / 90), 1)
     chosen = np.flatnonzero(grid.hairy.reshape(-1))
     flat = log_colour(patch_means(rgb_HW3, at[chosen], reach)) - shading(light, normals[chosen]) - light.mean_C
-    brightness = flat @ np.float32([0.3, 0.6, 0.1])
+    brightness = flat @ LUMINANCE
     strange = np.abs(flat - brightness[:, None]).max(axis=1)
     odd = np.zeros((SIDE, SIDE), bool)
     odd.reshape(-1)[chosen] = (brightness < -DARK) | (strange > STRANGE)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from engines.jit import kernel
 from engines.types import Floats
 
 RIDGE = np.array([0.0] + [0.02] * 3 + [0.12] * 5)  # shrinks the fine terms first: little of the sphere is seen
@@ -37,21 +38,64 @@ def fit_light(normals_V3: Floats, log_rgb_V3: Floats, weight_V: Floats) -> Light
 
     normals_V3: unit, camera axes. log_rgb_V3: natural logarithm of 8-bit colour. weight_V: 0 where no skin was seen.
     """
-    basis = harmonics(normals_V3).astype(np.float64)
-    target = log_rgb_V3.astype(np.float64)
-    weight = weight_V.astype(np.float64)
-    total = max(weight.sum(), 1e-6)
-    solution = np.zeros((9, 3))
-    robust = weight
+    coefficients, mean = _ridge(harmonics(normals_V3), log_rgb_V3.astype(np.float32), weight_V.astype(np.float32), RIDGE)
+    return Light(coefficients, mean)
+
+
+@kernel
+def _ridge(basis_VB: Floats, target_VC: Floats, weight_V: Floats, ridge_B: Floats) -> tuple[Floats, Floats]:
+    """Reweighted ridge regression. Compiled, because nine unknowns are too few for a threaded solver to pay."""
+    samples, size = basis_VB.shape
+    robust = weight_V.copy()
+    solution = np.zeros((size, 3))
     for _ in range(ROUNDS):
-        gram = basis.T @ (basis * robust[:, None]) / total + np.diag(RIDGE) + 1e-6 * np.eye(9)
-        solution = np.linalg.solve(gram, basis.T @ (target * robust[:, None]) / total)
-        residual = np.abs(target - basis @ solution).mean(axis=1)
-        robust = weight / (1 + (residual / OUTLIER) ** 2)
-    share = robust / max(robust.sum(), 1e-6)
-    mean = share @ (basis @ solution)
+        total = max(weight_V.sum(), 1e-6)
+        gram, right = np.zeros((size, size)), np.zeros((size, 3))
+        for v in range(samples):
+            if robust[v] > 0:
+                for i in range(size):
+                    weighted = robust[v] * basis_VB[v, i] / total
+                    for j in range(size):
+                        gram[i, j] += weighted * basis_VB[v, j]
+                    for c in range(3):
+                        right[i, c] += weighted * target_VC[v, c]
+        for i in range(size):
+            gram[i, i] += ridge_B[i] + 1e-6
+        solve_in_place(gram, right)
+        solution = right
+        for v in range(samples):
+            off = 0.0
+            for c in range(3):
+                fitted = 0.0
+                for i in range(size):
+                    fitted += basis_VB[v, i] * solution[i, c]
+                off += abs(target_VC[v, c] - fitted) / 3
+            robust[v] = weight_V[v] / (1 + (off / OUTLIER) ** 2)
+    mean, share = np.zeros(3), max(robust.sum(), 1e-6)
+    for v in range(samples):
+        for i in range(size):
+            for c in range(3):
+                mean[c] += robust[v] / share * basis_VB[v, i] * solution[i, c]
     solution[0] -= mean
-    return Light(solution.astype(np.float32), mean.astype(np.float32))
+    return solution.astype(np.float32), mean.astype(np.float32)
+
+
+@kernel
+def solve_in_place(matrix: Floats, right: Floats) -> None:
+    """Solves matrix @ x = right for a positive definite matrix; x replaces `right`, the matrix is used up."""
+    size = matrix.shape[0]
+    for i in range(size):
+        for row in range(i + 1, size):
+            share = matrix[row, i] / matrix[i, i]
+            for column in range(i, size):
+                matrix[row, column] -= share * matrix[i, column]
+            for c in range(right.shape[1]):
+                right[row, c] -= share * right[i, c]
+    for i in range(size - 1, -1, -1):
+        for c in range(right.shape[1]):
+            for column in range(i + 1, size):
+                right[i, c] -= matrix[i, column] * right[column, c]
+            right[i, c] /= matrix[i, i]
 
 
 def shading(light: Light, normals_V3: Floats) -> Floats:

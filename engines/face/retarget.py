@@ -23,6 +23,7 @@ from engines.face.mesh import (
     face_model,
     fit_pose,
 )
+from engines.jit import kernel
 from engines.types import SKIN_LANDMARKS, Floats
 
 LANDMARK_NOISE_CM = 0.15
@@ -54,14 +55,26 @@ def _expression_solver() -> tuple[Floats, Floats]:
     spread = np.concatenate([np.ones(len(identity)), np.full(len(expression), EXPRESSION_SPREAD)])
     gram = modes.T @ modes / LANDMARK_NOISE_CM**2 + np.diag(spread**-2)
     solver = np.linalg.solve(gram, modes.T / LANDMARK_NOISE_CM**2)
-    return solver[len(identity) :].astype(np.float32), np.ascontiguousarray(expression.T.astype(np.float32))
+    return np.ascontiguousarray(solver[len(identity) :].astype(np.float32)), np.ascontiguousarray(expression.T.astype(np.float32))
 
 
 def without_expression(canonical_S3: Floats) -> Floats:
     """Takes the expression off a face in canonical space. float32 [468, 3] -> the same, mouth closed, lids at rest."""
     solve, spread_out = _expression_solver()
     offsets = (canonical_S3 - face_model().mean_S3).reshape(-1)
-    return (canonical_S3 - (spread_out @ (solve @ offsets)).reshape(-1, 3)).astype(np.float32)
+    return canonical_S3 - product(spread_out, product(solve, offsets)).reshape(-1, 3)
+
+
+@kernel
+def product(matrix_RC: Floats, vector_C: Floats) -> Floats:
+    """Matrix times vector on one core: waking a thread pool for it would cost more than the product."""
+    out = np.empty(matrix_RC.shape[0], np.float32)
+    for row in range(matrix_RC.shape[0]):
+        total = np.float32(0)
+        for column in range(matrix_RC.shape[1]):
+            total += matrix_RC[row, column] * vector_C[column]
+        out[row] = total
+    return out
 
 
 def expression_energy(canonical_S3: Floats) -> float:

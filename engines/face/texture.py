@@ -39,6 +39,8 @@ ORTHOGRAPHIC_PX = 1e6
 FLOOR = 4.0  # 8-bit value added before the logarithm, so that black stays finite
 MIRROR_TRUST = 0.5  # how far a mirrored texel may stand in for one that was not seen
 
+LUMINANCE = np.array([0.3, 0.6, 0.1], np.float32)
+
 Bools = np.ndarray
 
 
@@ -110,19 +112,20 @@ def zones() -> Zones:
     oval = _polygon(FACE_OVAL)
     eyes = _polygon(RIGHT_EYE, 1.2 * unit) | _polygon(LEFT_EYE, 1.2 * unit)
     brows = _hull(RIGHT_BROW, 1.8 * unit) | _hull(LEFT_BROW, 1.8 * unit)
+    thin_brows = _hull(RIGHT_BROW, 0.5 * unit) | _hull(LEFT_BROW, 0.5 * unit)
     lips = _polygon(OUTER_LIPS, 0.8 * unit)
     rim = np.asarray(ndimage.distance_transform_edt(oval))
     v = np.arange(ATLAS_PX)[:, None] + np.zeros((1, ATLAS_PX))
     brow_top = uv[[105, 334, 66, 296], 1].min() - 0.5 * unit
     mouth_corner = uv[[61, 291], 1].mean()
     plain = oval & ~eyes & ~brows & ~lips & (rim > 7 * unit) & (v > brow_top)
-    hairy = oval & ((v < brow_top + 2 * unit) | ((rim < 9 * unit) & (v < mouth_corner)))
+    hairy = oval & ((v < brow_top + 3 * unit) | ((rim < 9 * unit) & (v < mouth_corner)) | (rim < 10 * unit))
     nose_base = uv[[2, 98, 327], 1].max()
     cheeks = plain & (v > uv[[145, 374], 1].mean() + 1.5 * unit) & (v < nose_base)
     features = eyes | brows | lips | _polygon(NOSTRILS, 0.4 * unit)
     beard = oval & (v > nose_base)
     inside = oval & ~_polygon(RIGHT_EYE) & ~_polygon(LEFT_EYE) & ~_polygon(INNER_LIPS)
-    return Zones(inside, plain, cheeks, features, beard, hairy & ~eyes & ~brows, oval)
+    return Zones(inside, plain, cheeks, features, beard, hairy & ~eyes & ~thin_brows, oval)
 
 
 def log_colour(rgb: np.ndarray) -> Floats:
@@ -201,7 +204,7 @@ def _hair(log_rgb: Floats, normal: Floats, seen: Floats, places: Zones, light: L
     unit = ATLAS_PX / 64
     linear = Light(light.coefficients_BC * np.array([1, 1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.5], np.float32)[:, None], light.mean_C)
     flat = log_rgb - shading(linear, normal.reshape(-1, 3).astype(np.float32)).reshape(log_rgb.shape) - light.mean_C
-    luminance = flat @ np.float32([0.3, 0.6, 0.1])
+    luminance = flat @ LUMINANCE
     chroma = flat - luminance[..., None]
     sure = places.cheeks & (seen > 0.5)
     if not sure.any():
@@ -215,12 +218,20 @@ def _hair(log_rgb: Floats, normal: Floats, seen: Floats, places: Zones, light: L
     smooth = float(np.median(rough[sure]))
     dark, strange, strands = -2.5 * spread - 0.08, 4 * tint + 0.06, 3 * smooth + 0.03
     odd = (mean < dark) | (np.abs(chroma).max(axis=-1) > strange) | (rough > strands)
-    odd &= places.hairy
+    hairy = places.hairy & ~(places.beard if _bearded(mean, rough, smooth, places) else np.False_)
+    odd &= hairy
     odd = ndimage.binary_opening(odd, iterations=max(int(0.2 * unit), 1))
     # Hair hangs from the rim: what is not joined to it is a mole, a wrinkle or a shadow and stays.
     rim = places.oval & ~ndimage.binary_erosion(places.oval, iterations=int(1.5 * unit))
     joined = ndimage.binary_propagation(odd & rim, mask=ndimage.binary_dilation(odd, iterations=int(0.5 * unit)) & places.oval)
-    return np.asarray(ndimage.binary_dilation(joined, iterations=int(1.0 * unit)) & places.hairy)
+    return np.asarray(ndimage.binary_dilation(joined, iterations=int(1.8 * unit)) & hairy)
+
+
+def _bearded(mean: Floats, rough: Floats, smooth: float, places: Zones) -> bool:
+    """Whether chin and upper lip are hairy: then what is dark along the jaw is a beard and belongs to the person."""
+    rim = np.asarray(ndimage.distance_transform_edt(places.oval))
+    middle = places.beard & places.plain & (rim > 8 * ATLAS_PX / 64)
+    return bool(np.median(mean[middle]) < -0.18 or np.median(rough[middle]) > 2.2 * smooth)
 
 
 def _middle_and_spread(values: np.ndarray) -> tuple[Floats, float]:
@@ -229,27 +240,37 @@ def _middle_and_spread(values: np.ndarray) -> tuple[Floats, float]:
     return middle, max(1.48 * float(np.median(np.abs(values - middle))), 0.02)
 
 
+def _pressed(deviation: np.ndarray, free: float, share: float) -> np.ndarray:
+    """Lets a deviation through up to about `free`, and `share` of what goes beyond."""
+    return np.asarray(free * np.tanh(deviation / free) * (1 - share) + share * deviation)
+
+
 def _evened(log_rgb: Floats, seen: Floats, places: Zones) -> Floats:
     """Takes out what the harmonics left of the light: highlights, cast shadows, coloured patches, none of it skin.
 
     Broad deviations of brightness and tint are measured on skin only (normalised convolution over what is no feature)
-    and taken off; shadows below the nose mostly stay, since a beard looks the same.
+    and taken off; shadows below the nose mostly stay, since a beard looks the same. Tint that is far from the face's
+    own is light as well, however small the patch: skin varies in brightness, hardly in tint.
     """
     unit = ATLAS_PX / 64
-    flat = log_rgb - np.median(log_rgb[places.cheeks & (seen > 0.3)], axis=0) if seen.any() else log_rgb * 0
-    luminance = flat @ np.float32([0.3, 0.6, 0.1])
-    weight = (seen * places.inside * ~places.features / (1 + (luminance / 0.5) ** 2)).astype(np.float32)
-    total = ndimage.gaussian_filter(weight, 2.5 * unit) + 1e-4
-    broad = np.stack([ndimage.gaussian_filter(flat[..., c] * weight, 2.5 * unit) / total for c in range(3)], axis=-1)
-    light = (broad @ np.float32([0.3, 0.6, 0.1]))[..., None]
-    tint = broad - light
-    shadow = np.where(ndimage.gaussian_filter(places.beard.astype(np.float32), unit)[..., None] > 0.5, 0.15, 0.6)
-    even = log_rgb - np.where(light > 0, 0.8, shadow) * light - 0.6 * tint
-    # A highlight is narrow as well: what stands far above the skin around it is pressed down.
-    above = (even - log_rgb.mean(axis=(0, 1)) * 0) @ np.float32([0.3, 0.6, 0.1])
-    level = float(np.median(above[places.cheeks & (seen > 0.3)])) if (places.cheeks & (seen > 0.3)).any() else 0.0
-    excess = np.maximum(above - level - 0.12, 0) * places.inside
-    return np.asarray(even - (0.65 * excess)[..., None], np.float32)
+    sure = places.cheeks & (seen > 0.3)
+    if not sure.any():
+        return log_rgb
+    middle = np.median(log_rgb[sure], axis=0)
+    flat = log_rgb - middle
+    beard = ndimage.gaussian_filter(places.beard.astype(np.float32), unit)
+    for sigma, lit, shaded in ((3.0, 0.8, 0.65), (1.3, 0.6, 0.35)):
+        luminance = flat @ LUMINANCE
+        weight = (seen * places.inside * ~places.features / (1 + (luminance / 0.5) ** 2)).astype(np.float32)
+        total = ndimage.gaussian_filter(weight, sigma * unit) + 1e-4
+        broad = ndimage.gaussian_filter(luminance * weight, sigma * unit) / total
+        flat = flat - (np.where(broad > 0, lit, shaded * (1 - 0.8 * beard)) * broad)[..., None]
+    luminance = flat @ LUMINANCE
+    tint = flat - luminance[..., None]
+    blood = ndimage.gaussian_filter(places.features.astype(np.float32), 0.5 * unit)[..., None]
+    tint = tint * blood + _pressed(tint, 0.05, 0.15) * (1 - blood)
+    luminance = np.where((luminance > 0) & places.inside, _pressed(luminance, 0.12, 0.25), luminance)
+    return np.asarray(luminance[..., None] + tint + middle, np.float32)
 
 
 def skin_white_balance(log_rgb: Floats, mean_C: Floats) -> Floats:
@@ -261,7 +282,7 @@ def skin_white_balance(log_rgb: Floats, mean_C: Floats) -> Floats:
     allowed = np.clip(ratio, (0.18, -0.42), (0.46, -0.10))
     move = (allowed - ratio) * 0.85
     shift = np.array([move[0], 0.0, move[1]])
-    return np.asarray(log_rgb + shift - shift @ np.array([0.3, 0.6, 0.1]), np.float32)
+    return np.asarray(log_rgb + shift - shift @ LUMINANCE, np.float32)
 
 
 def filled(values_AAC: Floats, weight_AA: Floats) -> Floats:

@@ -18,7 +18,7 @@ from engines.face.mesh import FACE_OVAL, LEFT_IRIS, RIGHT_IRIS, face_model, vert
 from engines.face.own_hair import OwnHair, own_hair
 from engines.face.relight import Light, fit_light, shading, smoothed
 from engines.face.retarget import NeutralShape, canonical_face, observe, retarget
-from engines.face.texture import log_colour, zones
+from engines.face.texture import LUMINANCE, log_colour, zones
 from engines.identity import ATLAS_PX, Identity
 from engines.runtimes.base import EngineState, Inputs
 from engines.settings import SwapSettings
@@ -27,7 +27,9 @@ from engines.types import SKIN_LANDMARKS, Floats, Mask, Rgb
 CAMERA_CM = 55.0  # assumed distance of eye and camera; perspective only decides how texture bends
 FEATHER = 0.055  # of the atlas: how far the texture fades in from the outline
 LIGHT_MEMORY_S = 0.25
-EXPOSURE_SHARE = 0.35  # tone = identity: how far brightness follows the driver's, whose skin tone is in it as well
+# tone = identity: how far brightness follows the driver's, whose skin tone is in it as well as the light. Less upwards,
+# since a dark-skinned identity must not turn pale on a pale driver; more downwards, since dim light is common.
+EXPOSURE_UP, EXPOSURE_DOWN = 0.25, 0.5
 TINT_SHARE = 0.25  # tone = identity: how far the colour of the light is believed to be in the driver's skin
 MOST_BLACK = 90.0  # 0..255: beyond it a picture is bright rather than hazy
 
@@ -159,9 +161,8 @@ class Proxy:
         irises = np.array([_circle(points[RIGHT_IRIS]), _circle(points[LEFT_IRIS])], np.float32)
         level = float(patch_means(inputs.rgb_HW3, irises[:, :2].copy(), max(int(irises[0, 2] * 0.6), 1)).mean())
         state.iris_level = level if state.iris_level == 0 else state.iris_level + 0.1 * (level - state.iris_level)
-        return irises, (identity.iris_rgb / max(float(identity.iris_rgb.mean()), 1.0) * state.iris_level).astype(
-            np.float32
-        )
+        tint = identity.iris_rgb / max(float(identity.iris_rgb @ LUMINANCE), 1.0)
+        return irises, np.clip(tint, 0.5, 1.6).astype(np.float32)
 
     def _light(self, state: ProxyState, inputs: Inputs, normals: Floats) -> Light:
         points = inputs.face.points_px[:SKIN_LANDMARKS]
@@ -194,8 +195,8 @@ def tone_shift(driver_C: Floats, identity_C: Floats, tone: str) -> Floats:
     as far as a face alone can tell light from skin; `mix` is half way.
     """
     difference = driver_C - identity_C
-    brightness = float(difference @ np.float32([0.3, 0.6, 0.1]))
-    kept = EXPOSURE_SHARE * brightness + TINT_SHARE * (difference - brightness)
+    brightness = float(difference @ LUMINANCE)
+    kept = (EXPOSURE_UP if brightness > 0 else EXPOSURE_DOWN) * brightness + TINT_SHARE * (difference - brightness)
     share = {"identity": 0.0, "mix": 0.5, "driver": 1.0}[tone]
     return np.asarray(kept + share * (difference - kept), np.float32)
 
