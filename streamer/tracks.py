@@ -16,7 +16,7 @@ from fractions import Fraction
 import numpy as np
 from aiortc import MediaStreamTrack, RTCRtpSender
 from aiortc.codecs import h264, vpx
-from aiortc.mediastreams import MediaStreamError
+from aiortc.mediastreams import VIDEO_TIME_BASE, MediaStreamError, convert_timebase
 from av.audio.frame import AudioFrame
 from av.video.frame import VideoFrame
 
@@ -27,7 +27,6 @@ from streamer.rtp_clock import WRAP, PacketClock, sent_rtp_timestamp
 from streamer.stats import CallStats
 from streamer.worker import Outcome
 
-VIDEO_TIME_BASE = Fraction(1, 90_000)
 _BITRATES_BPS = {"DEFAULT_BITRATE": 1_200_000, "MIN_BITRATE": 250_000, "MAX_BITRATE": 3_000_000}
 MOST_SOUNDS = 50  # one second of 20 ms frames
 MOST_SENT_NOTES = 120
@@ -192,11 +191,14 @@ class SwappedVideo(MediaStreamTrack):
         picture, self._at_encoder = self._at_encoder, None
         if picture is None:
             return
-        self.sent.append((picture.pts, picture.captured_s))
+        # The encoder has moved the frame's clock to its own by now, rounding: this is what went out on the wire.
+        pts, time_base = picture.frame.pts, picture.frame.time_base
+        wire_pts = picture.pts if pts is None or time_base is None else convert_timebase(pts, time_base, VIDEO_TIME_BASE)
+        self.sent.append((wire_pts, picture.captured_s))
         self._stats.went_out(now_s, (now_s - picture.captured_s) * 1e3, picture.status.value)
         if self.rtp_origin is None and self.sender is not None:
             timestamp = sent_rtp_timestamp(self.sender)
-            self.rtp_origin = None if timestamp is None else (timestamp - picture.pts) % WRAP
+            self.rtp_origin = None if timestamp is None else (timestamp - wire_pts) % WRAP
 
     def _fallen_card(self, now_s: float) -> VideoFrame | None:
         """The standby card where it is due."""
@@ -205,6 +207,7 @@ class SwappedVideo(MediaStreamTrack):
         since_s = max(now_s - self._newest_in.captured_s, 0.0)
         card = self._card
         card.pts = self._curtain.card(self._newest_in.pts + int(since_s / VIDEO_TIME_BASE), now_s)
+        card.time_base = VIDEO_TIME_BASE  # the encoder changed it when the card was sent before
         self.status = None
         self._stats.card_went_out()
         return card

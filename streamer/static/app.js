@@ -203,10 +203,8 @@ function showNumbers(numbers, onScreen) {
   $("age").textContent = ms(age.p50);
   $("age95").textContent = ms(age.p95);
   $("age95-sub").textContent = onScreen ? `in the server ${ms(numbers.age_ms.p95)}` : "";
-  $("age-sub").textContent = onScreen ? `in the server ${ms(numbers.age_ms.p50)}` : "half of the pictures are younger";
-  $("age-words").textContent = onScreen
-    ? "The age of a picture is the time from your camera’s encoder to this screen, over the last ten seconds; half of the pictures are younger than the first number."
-    : "The age of a picture is the time that it spent in the server, over the last ten seconds; half of the pictures are younger than the first number.";
+  $("age-sub").textContent = onScreen ? `in the server ${ms(numbers.age_ms.p50)}` : "in the server";
+  $("age-words").textContent = AGE_WORDS[onScreen ? "screen" : "server"];
   $("fps").textContent = numbers.fps_out.toFixed(0);
   $("fps-sub").textContent = `${numbers.fps_in.toFixed(0)} from the camera`;
   const dropped = Object.values(numbers.dropped).reduce((sum, one) => sum + one, 0);
@@ -218,12 +216,17 @@ function showNumbers(numbers, onScreen) {
   $("engine-why").textContent = numbers.why;
 }
 
+const QUANTILES = "over the last ten seconds: half of the pictures are younger than p50, 95 of 100 younger than p95.";
+const AGE_WORDS = {
+  screen: `A picture’s age is the time from this browser’s camera encoder, through the server, to this screen, ${QUANTILES}`,
+  server: `A picture’s age is the time that it spent in the server, ${QUANTILES}`,
+};
 const DROPS = {
-  newer_came: "a newer one came",
-  replaced: "replaced at the encoder",
+  newer_came: "overtaken by a newer one",
+  replaced: "replaced before encoding",
   too_old: "too old to show",
   out_of_order: "late",
-  sound: "sound",
+  sound: "of the sound",
 };
 
 function dropsInWords(dropped) {
@@ -236,8 +239,7 @@ function clearNumbers() {
   for (const key of Object.keys(data)) delete data[key];
   delete document.body.dataset.showing;
   for (const id of ["age", "age95", "fps", "drops", "bitrate", "engine-used"]) $(id).textContent = "–";
-  for (const id of ["age95-sub", "fps-sub", "drops-sub", "bitrate-sub", "engine-why"]) $(id).textContent = "\u00a0";
-  $("age-sub").textContent = "half of the pictures are younger";
+  for (const id of ["age-sub", "age95-sub", "fps-sub", "drops-sub", "bitrate-sub", "engine-why"]) $(id).textContent = "\u00a0";
 }
 
 // ---- controls -------------------------------------------------------------------------------------------------
@@ -330,7 +332,13 @@ function listen() {
     view(target.value);
     remember("view", target.value);
   });
-  $("split").addEventListener("input", ({ target }) => $("stage").style.setProperty("--split", `${target.value}%`));
+  const handle = "34px"; // its centre stays that far inside, so the split must too
+  $("split").addEventListener("input", ({ target }) =>
+    $("stage").style.setProperty("--split", `calc(${handle} / 2 + (100% - ${handle}) * ${target.value / 100})`),
+  );
+  $("own").addEventListener("resize", ({ target }) => {
+    if (target.videoWidth) $("stage").style.setProperty("--aspect", `${target.videoWidth} / ${target.videoHeight}`);
+  });
   new ResizeObserver(([entry]) => $("stage").style.setProperty("--stage-height", `${entry.contentRect.height}px`)).observe($("split").parentElement);
   window.addEventListener("pagehide", () => call?.end());
 }
