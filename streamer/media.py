@@ -302,7 +302,7 @@ def _choose_video(container: InputContainer, path: Path) -> VideoStream:
         raise MediaError(f"{path}: there is {has} in it, and no pictures to swap a face in")
     readable = [s for s in videos if _can_be_read(s)]
     if not readable:
-        raise MediaError(f"{path}: its video format is not known here")
+        raise MediaError(f"{path}: its video format is not known here, or its header is damaged")
     return next((s for s in readable if s.disposition & Disposition.default), readable[0])
 
 

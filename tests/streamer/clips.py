@@ -84,7 +84,10 @@ def make(path: Path, clip: Clip | None = None) -> Path:
             video.codec_context.sample_aspect_ratio = clip.pixel_aspect
         if clip.turn_deg is not None:
             video.set_display_rotation(clip.turn_deg, hflip=clip.mirror)
+        if clip.codec.startswith("libvpx"):
+            video.options = {"deadline": "realtime", "cpu-used": "8"}
         sounds = [(sound, _sound_stream(container, sound)) for sound in clip.sounds]
+        packets: list[av.Packet[Any]] = []
         for index, stamp in enumerate(clip.stamps):
             frame = av.VideoFrame.from_ndarray(picture(index, clip.size_px), format="rgb24")
             frame = frame.reformat(
@@ -93,11 +96,17 @@ def make(path: Path, clip: Clip | None = None) -> Path:
             frame.pts, frame.time_base = stamp, clip.time_base
             following = clip.stamps[index + 1] if index + 1 < len(clip.stamps) else stamp + (stamp - clip.stamps[-2])
             frame.duration = following - stamp
-            container.mux(video.encode(frame))
-        container.mux(video.encode(None))
+            packets += video.encode(frame)
+        packets += video.encode(None)
         for sound, stream in sounds:
-            _write_sound(container, stream, sound)
+            packets += _encode_sound(stream, sound)
+        container.mux(interleaved(packets))
     return path
+
+
+def interleaved(packets: Sequence[av.Packet[Any]]) -> list[av.Packet[Any]]:
+    """In the order of time, as recorders write them."""
+    return sorted(packets, key=lambda packet: (packet.dts or 0) * packet.time_base)
 
 
 def _sound_stream(container: Any, sound: Sound) -> AudioStream:
@@ -109,8 +118,10 @@ def _sound_stream(container: Any, sound: Sound) -> AudioStream:
     return stream
 
 
-def _write_sound(container: Any, stream: AudioStream, sound: Sound) -> None:
+def _encode_sound(stream: AudioStream, sound: Sound) -> list[av.Packet[Any]]:
     """The codec context is used bare, so that a gap in the stamps stays a gap."""
+    stream.codec_context.open()
+    packets: list[av.Packet[Any]] = []
     chunk = stream.codec_context.frame_size or 1024
     layout, sample_format = stream.codec_context.layout.name, stream.codec_context.format.name
     for start in range(round(sound.start_s * sound.rate_hz), round(sound.end_s * sound.rate_hz), chunk):
@@ -124,8 +135,8 @@ def _write_sound(container: Any, stream: AudioStream, sound: Sound) -> None:
             samples = (tone * 32767).astype(np.int16)
         frame = av.AudioFrame.from_ndarray(samples[None], format=sample_format, layout=layout)
         frame.pts, frame.time_base, frame.sample_rate = start, Fraction(1, sound.rate_hz), sound.rate_hz
-        container.mux(stream.encode(frame))
-    container.mux(stream.encode(None))
+        packets += stream.encode(frame)
+    return packets + stream.encode(None)
 
 
 @dataclass(frozen=True)
