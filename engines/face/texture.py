@@ -80,6 +80,7 @@ class Zones:
     plain: Bools  # cheeks, nose, chin, the forehead's middle: skin and nothing else, as a rule
     cheeks: Bools  # the part of it below the eyes and beside the mouth: skin for certain
     features: Bools  # brows, eyes, lips, nostrils, a little enlarged: dark or red by nature, not by light
+    red: Bools  # lips and the rims of the eyes, whose tint is not the skin's
     beard: Bools  # where a beard may grow
     hairy: Bools  # where the photo's hair may hang in: forehead, temples, the rim down to the mouth
     oval: Bools  # within the outline
@@ -125,7 +126,7 @@ def zones() -> Zones:
     features = eyes | brows | lips | _polygon(NOSTRILS, 0.4 * unit)
     beard = oval & (v > nose_base)
     inside = oval & ~_polygon(RIGHT_EYE) & ~_polygon(LEFT_EYE) & ~_polygon(INNER_LIPS)
-    return Zones(inside, plain, cheeks, features, beard, hairy & ~eyes & ~thin_brows, oval)
+    return Zones(inside, plain, cheeks, features, lips | _polygon(RIGHT_EYE, 0.4 * unit) | _polygon(LEFT_EYE, 0.4 * unit), beard, hairy & ~eyes & ~thin_brows, oval)
 
 
 def log_colour(rgb: np.ndarray) -> Floats:
@@ -267,7 +268,7 @@ def _evened(log_rgb: Floats, seen: Floats, places: Zones) -> Floats:
         flat = flat - (np.where(broad > 0, lit, shaded * (1 - 0.8 * beard)) * broad)[..., None]
     luminance = flat @ LUMINANCE
     tint = flat - luminance[..., None]
-    blood = ndimage.gaussian_filter(places.features.astype(np.float32), 0.5 * unit)[..., None]
+    blood = ndimage.gaussian_filter(places.red.astype(np.float32), 0.5 * unit)[..., None]
     tint = tint * blood + _pressed(tint, 0.05, 0.15) * (1 - blood)
     luminance = np.where((luminance > 0) & places.inside, _pressed(luminance, 0.12, 0.25), luminance)
     return np.asarray(luminance[..., None] + tint + middle, np.float32)
@@ -341,8 +342,11 @@ def build_texture(photos: Sequence[Photo]) -> Texture:
     mirrored = confidence[:, ::-1] * MIRROR_TRUST * (1 - confidence)
     weight = confidence + mirrored
     mixed = (colour * confidence[..., None] + colour[:, ::-1] * mirrored[..., None]) / np.maximum(weight, 1e-6)[..., None]
-    solid = ndimage.gaussian_filter(np.clip(weight * 2.5, 0, 1), 1.0) * (weight > 0.02)
-    albedo = filled(mixed.astype(np.float32), solid.astype(np.float32))
+    # What was seen fades into what is filled in over a few texels; lips and eyes give no colour to the skin around.
+    solid = np.clip(np.asarray(ndimage.distance_transform_edt(weight > 0.25)) / (ATLAS_PX / 64), 0, 1)
+    source = solid * np.where(places.features, 0.02, 1.0)
+    ground = filled(mixed.astype(np.float32), source.astype(np.float32))
+    albedo = mixed * solid[..., None] + ground * (1 - solid[..., None])
     shapes = [without_expression(canonical_face(photo.points_px)[1]) for photo in photos]
     turned = np.array([max(1 - abs(canonical_face(photo.points_px)[0].yaw_deg) / 35, 0.02) for photo in photos])
     shape = np.tensordot(turned / turned.sum(), np.array(shapes), 1).astype(np.float32)
