@@ -336,6 +336,8 @@ def _warnings(run: Run) -> Iterator[str]:
         yield f"left out: {stream}"
     if writer.pictures_left_out:
         yield f"left out: {writer.pictures_left_out} pictures that follow faster than a gif can show"
+    if reader.interlaced:
+        yield "the input is interlaced; the result has whole pictures at the same rate"
     if reader.facts.colour.is_high_dynamic_range:
         yield "the input is HDR with more than 8 bits; the result keeps its colours in 8 bits"
     if tally.faults:

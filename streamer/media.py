@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -85,6 +83,32 @@ class VideoFacts:
     duration_s: float  # 0 where the file does not say
 
 
+class _Deinterlacer:
+    """One whole picture for each two fields: a face that is combed can be neither tracked nor drawn well."""
+
+    def __init__(self, like: av.VideoFrame, time_base: Fraction) -> None:
+        self._time_base = time_base
+        self._graph = av.filter.Graph()
+        source = self._graph.add_buffer(width=like.width, height=like.height, format=like.format, time_base=time_base)
+        fields_to_frames = self._graph.add("bwdif", "mode=send_frame:deint=interlaced")
+        self._graph.link_nodes(source, fields_to_frames, self._graph.add("buffersink")).configure()
+
+    def whole(self, picture: av.VideoFrame | None) -> Iterator[av.VideoFrame]:
+        """Pictures come out one later than they go in; None ends them. Their times stay their own."""
+        self._graph.vpush(picture)
+        while True:
+            try:
+                whole = self._graph.vpull()
+            except (av.error.BlockingIOError, av.error.EOFError):
+                return
+            assert whole.time_base is not None
+            ticks = whole.time_base / self._time_base  # bwdif counts in halves
+            whole.pts = None if whole.pts is None else round(whole.pts * ticks)
+            whole.duration = round(whole.duration * ticks)
+            whole.time_base = self._time_base
+            yield whole
+
+
 class MediaReader:
     """One video stream of a file with all its companions, from front to back.
 
@@ -97,7 +121,7 @@ class MediaReader:
         self.path = path
         self.broke_off: str | None = None
         self.damaged = self.retimed = 0
-        self.decode_ms: deque[float] = deque(maxlen=1)
+        self._deinterlacer: _Deinterlacer | None = None
         self._container = _open(path)
         try:
             self._video = _choose_video(self._container, path)
@@ -135,6 +159,11 @@ class MediaReader:
             ticks = round(self._origin_s / (chapter["time_base"] or Fraction(1, av.time_base)))
             chapters.append({**chapter, "start": chapter["start"] - ticks, "end": chapter["end"] - ticks})
         return chapters
+
+    @property
+    def interlaced(self) -> bool:
+        """Whether pictures were stored as two fields, and were made whole."""
+        return self._deinterlacer is not None
 
     @property
     def moved_s(self) -> float:
@@ -180,16 +209,19 @@ class MediaReader:
                 yield from self._decode_packet(cast("av.Packet[VideoStream]", packet))
             elif packet.size and packet.dts is not None:
                 yield self._move(packet)
+        if self._deinterlacer is not None:
+            yield from self._deinterlacer.whole(None)
 
     def _decode_packet(self, packet: av.Packet[VideoStream] | None) -> Iterator[av.VideoFrame]:
-        since_s = time.perf_counter()
         try:
             pictures = self._video.decode(packet)
         except FFmpegError:
             self.damaged += 1
             return
-        self.decode_ms.append((time.perf_counter() - since_s) * 1e3)
-        yield from pictures
+        for picture in pictures:
+            if self._deinterlacer is None and picture.interlaced_frame:
+                self._deinterlacer = _Deinterlacer(picture, self._time_base)
+            yield from self._deinterlacer.whole(picture) if self._deinterlacer else (picture,)
 
     def _move(self, packet: av.Packet[Any]) -> Companion:
         ticks = round((self._origin_s + self._jumped_s) / packet.time_base)

@@ -235,7 +235,7 @@ def _with_palette(rgb_HW3: Rgb) -> VideoFrame:
     split, palette, use = (
         graph.add("split"),
         graph.add("palettegen"),
-        graph.add("paletteuse", "dither=bayer:bayer_scale=3"),
+        graph.add("paletteuse", "dither=bayer:bayer_scale=4"),
     )
     sink = graph.add("buffersink")
     source.link_to(split)

@@ -46,6 +46,7 @@ class Clip:
     pixel_aspect: Fraction | None = None
     turn_deg: float | None = None
     mirror: bool = False
+    options: dict[str, str] = field(default_factory=dict)
     tags: dict[str, int] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
     container_options: dict[str, str] = field(default_factory=dict)
@@ -84,6 +85,7 @@ def make(path: Path, clip: Clip | None = None) -> Path:
             video.codec_context.sample_aspect_ratio = clip.pixel_aspect
         if clip.turn_deg is not None:
             video.set_display_rotation(clip.turn_deg, hflip=clip.mirror)
+        video.options = dict(clip.options)
         if clip.codec.startswith("libvpx"):
             video.options = {"deadline": "realtime", "cpu-used": "8"}
         sounds = [(sound, _sound_stream(container, sound)) for sound in clip.sounds]

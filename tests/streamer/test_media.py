@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
@@ -200,6 +201,47 @@ def test_colours_and_their_tags_are_kept(tmp_path: Path, tags: dict[str, int], t
     stored_after = after.to_ndarray().astype(int)
     assert abs((stored_after - stored_before).mean()) < 0.35
     assert np.abs(stored_after - stored_before).mean() < 1.5
+
+
+@pytest.mark.parametrize("stamps", [range(0, 1000, 40), UNEVEN], ids=["even", "uneven"])
+def test_interlaced_pictures_become_whole_ones_at_their_own_times(tmp_path: Path, stamps: Sequence[int]) -> None:
+    clip = Clip(stamps, size_px=(128, 96), options={"x264-params": "tff=1", "crf": "8"})
+    before = play(make(tmp_path / "in.mkv", clip))
+    with av.open(str(tmp_path / "in.mkv")) as container:
+        assert next(container.decode(video=0)).interlaced_frame
+    reader, _ = copy(tmp_path / "in.mkv", tmp_path / "out.mp4")
+    after = play(tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert not next(container.decode(video=0)).interlaced_frame
+    assert reader.interlaced
+    assert after.times_s == before.times_s
+    # Each field shows the one moment here, so the picture must come back; `index_of` reads a patch of it.
+    assert after.indices == before.indices == [index % 28 for index in range(len(stamps))]
+
+
+def test_subtitles_go_along_where_the_container_takes_them(tmp_path: Path) -> None:
+    make(tmp_path / "plain.mkv")
+    lines = "1\n00:00:00,500 --> 00:00:01,000\nHello\n\n2\n00:00:01,200 --> 00:00:01,500\nBye\n"
+    (tmp_path / "lines.srt").write_text(lines)
+    with (
+        av.open(str(tmp_path / "plain.mkv")) as film,
+        av.open(str(tmp_path / "lines.srt")) as texts,
+        av.open(str(tmp_path / "in.mkv"), "w") as target,
+    ):
+        video = target.add_stream_from_template(film.streams.video[0], opaque=True)
+        words = target.add_stream_from_template(texts.streams.subtitles[0])
+        for source, stream in ((texts, words), (film, video)):
+            for packet in source.demux():
+                if packet.size:
+                    packet.stream = stream
+                    target.mux(packet)
+    _, kept = copy(tmp_path / "in.mkv", tmp_path / "out.mkv")
+    _, lost = copy(tmp_path / "in.mkv", tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        shown = [(packet.pts, packet.duration, bytes(packet)) for packet in container.demux(subtitles=0) if packet.size]
+    assert shown == [(500, 500, b"Hello"), (1200, 300, b"Bye")]
+    assert kept.left_out == []
+    assert lost.left_out == ["subtitle stream 1 (mp4 holds no subrip)"]
 
 
 def test_titles_chapters_and_pixel_aspect_are_kept(tmp_path: Path) -> None:
