@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from engines.face.appearance import Appearance
 from engines.face.detect import SAME_FACE_OVERLAP, overlap
 from engines.types import Box
 
@@ -20,6 +21,8 @@ class Bystander:
     seen_s: float
     x_px_s: float = 0.0
     y_px_s: float = 0.0
+    looks: Appearance | None = None
+    looked_at: int = 0  # how often the landmark net tried
 
     def see(self, box_px: Box, now_s: float) -> None:
         elapsed_s = now_s - self.seen_s
@@ -59,9 +62,9 @@ class Bystanders:
         """Drops who turned out to be the face that is drawn now."""
         self.known = [one for one in self.known if not same_place(one.box_px, face_px)]
 
-    def near(self, face_px: Box) -> bool:
-        """Whether one of them is so close to this face that the two could be mistaken for each other."""
-        return any(overlap(one.hidden_px(one.seen_s), widen(face_px)) > 0.0 for one in self.known)
+    def near(self, face_px: Box) -> list[Bystander]:
+        """Those so close to this face that the two could be mistaken for each other."""
+        return [one for one in self.known if overlap(one.hidden_px(one.seen_s), widen(face_px)) > 0.0]
 
 
 def centre(box_px: Box) -> tuple[float, float]:

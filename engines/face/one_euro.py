@@ -4,8 +4,11 @@ The landmarks are taken apart into the similarity transform of the head (place, 
 own frame, and each part is filtered at its own pace: the shape hardly changes but for expression, so it may be held
 much stiller than the place. Eyelids, irises and lips get filters of their own, that open within one frame of a blink.
 
-One departure from the paper: a part's speed is the root mean square over its points, less the speed that noise alone
-would show. All points of an eyelid move together and noise does not, so a blink is told from noise at once.
+Three departures from the paper. A part's speed is the root mean square over its points, since all points of an eyelid
+move together and noise does not. The speed that noise alone would show is taken off it: how much noise there is, the
+filter measures itself by how badly a straight line foretells the next sample, so a dim camera and a small face are
+held as still as a good picture, and a blink still opens the filter within a frame. And slow drift, that is no faster
+than noise, opens the filter too, by how far its output stays behind.
 """
 
 from __future__ import annotations
@@ -27,36 +30,44 @@ LONGEST_GAP_S = 0.5  # after a longer gap the past says nothing about the presen
 class Pace:
     """How fast a filter follows.
 
-    rest_hz      cut-off frequency at rest: lower is stiller
-    per_speed    by how many Hz each unit of speed raises it: higher is prompter
-    noise_speed  the speed that a still face shows by noise alone, units per second at 30 frames per second
-    speed_hz     cut-off frequency of the speed's own smoothing
+    rest_hz    cut-off frequency at rest: lower is stiller
+    per_speed  by how many Hz each unit of speed raises it: higher is prompter
+    per_lag    by how many Hz each unit by which the output stays behind raises it: catches slow drift
+    speed_hz   cut-off frequency of the smoothing of speed and lag
+    doubt      how many times the speed or lag of mere noise counts as rest
     """
 
     rest_hz: float
     per_speed: float
-    noise_speed: float
+    per_lag: float
     speed_hz: float
+    doubt: float
 
 
 # Units: head radii (root mean square distance of the rigid points from their centre) or radians, per second.
-PLACE = Pace(rest_hz=0.6, per_speed=60.0, noise_speed=0.02, speed_hz=4.0)
-TURN = Pace(rest_hz=0.5, per_speed=30.0, noise_speed=0.03, speed_hz=4.0)
-SIZE = Pace(rest_hz=0.4, per_speed=40.0, noise_speed=0.02, speed_hz=4.0)
-SKIN = Pace(rest_hz=0.5, per_speed=12.0, noise_speed=0.05, speed_hz=4.0)
-LIDS = Pace(rest_hz=0.7, per_speed=60.0, noise_speed=0.05, speed_hz=12.0)
-IRIS = Pace(rest_hz=0.7, per_speed=60.0, noise_speed=0.05, speed_hz=12.0)
-MOUTH = Pace(rest_hz=0.7, per_speed=40.0, noise_speed=0.05, speed_hz=10.0)
+# Found by a random search over recorded landmarks (benchmarks/jitter.py measures what became of it).
+PLACE = Pace(rest_hz=0.25, per_speed=49.0, per_lag=100.0, speed_hz=3.0, doubt=4.8)
+TURN = Pace(rest_hz=0.8, per_speed=9.2, per_lag=60.0, speed_hz=3.7, doubt=4.8)
+SIZE = Pace(rest_hz=0.25, per_speed=62.0, per_lag=60.0, speed_hz=2.4, doubt=5.0)
+SKIN = Pace(rest_hz=0.6, per_speed=12.0, per_lag=60.0, speed_hz=6.4, doubt=3.8)
+LIDS = Pace(rest_hz=0.88, per_speed=77.0, per_lag=60.0, speed_hz=5.5, doubt=1.4)
+BROW = Pace(rest_hz=0.46, per_speed=23.0, per_lag=60.0, speed_hz=18.0, doubt=6.0)
+IRIS = Pace(rest_hz=0.36, per_speed=17.0, per_lag=60.0, speed_hz=9.6, doubt=3.9)
+LIPS = Pace(rest_hz=1.2, per_speed=15.0, per_lag=60.0, speed_hz=4.8, doubt=1.6)
+
+FIRST_NOISE = 0.01  # before any was measured
+MOST_NOISE = 0.03
+NOISE_FALLS_S, NOISE_RISES_S = 0.3, 1.5  # time constants: motion that no line foretells must not pass for noise
 
 SHAPE_PARTS: tuple[tuple[NDArray[np.intp], Pace], ...] = (
     (regions.SKIN, SKIN),
     (regions.RIGHT_LIDS, LIDS),
     (regions.LEFT_LIDS, LIDS),
-    (regions.RIGHT_BROW, LIDS),
-    (regions.LEFT_BROW, LIDS),
+    (regions.RIGHT_BROW, BROW),
+    (regions.LEFT_BROW, BROW),
     (regions.RIGHT_IRIS, IRIS),
     (regions.LEFT_IRIS, IRIS),
-    (regions.MOUTH, MOUTH),
+    (regions.MOUTH, LIPS),
 )
 
 
@@ -72,21 +83,58 @@ class OneEuro:
     pace: Pace
     value: Floats | None = None
     last: Floats | None = None  # the latest sample, unfiltered
-    speed: Floats | None = None
+    slope: Floats | None = None  # between the two latest samples, per second
+    speed: Floats | None = None  # the slope, smoothed
+    lag: Floats | None = None  # how far the output stays behind the samples, smoothed
+    elapsed_s: float = 0.0  # between the two latest samples
+    noise: float = FIRST_NOISE  # standard deviation of a sample
 
     def step(self, sample: Floats, elapsed_s: float) -> Floats:
         """The filtered value after `elapsed_s` seconds. The first sample comes back as it is."""
-        if self.value is None or self.last is None or self.speed is None:
-            self.value, self.last, self.speed = sample, sample, np.zeros_like(sample)
+        if self.value is None or self.last is None:
+            self.value = self.last = sample
             return sample
+        slope = (sample - self.last) / np.float32(elapsed_s)
         share = blend(self.pace.speed_hz, elapsed_s)
-        self.speed = self.speed + share * ((sample - self.last) / elapsed_s - self.speed)
-        self.last = sample
-        speed = math.sqrt(float(np.vdot(self.speed, self.speed)) / max(len(sample) if sample.ndim > 1 else 1, 1))
-        excess = max(speed - self.pace.noise_speed, 0.0)
-        cutoff_hz = self.pace.rest_hz + self.pace.per_speed * excess
-        self.value = self.value + np.float32(blend(cutoff_hz, elapsed_s)) * (sample - self.value)
+        if self.slope is None or self.speed is None or self.lag is None:
+            self.speed, self.lag = np.float32(share) * slope, np.float32(share) * (sample - self.value)
+        else:
+            self._measure_noise(slope - self.slope, elapsed_s)
+            self.speed = self.speed + np.float32(share) * (slope - self.speed)
+            self.lag = self.lag + np.float32(share) * (sample - self.value - self.lag)
+        self.last, self.slope, self.elapsed_s = sample, slope, elapsed_s
+        kept = blend(self._cutoff_hz(share, elapsed_s), elapsed_s)
+        self.value = self.value + np.float32(kept) * (sample - self.value)
         return self.value
+
+    def _cutoff_hz(self, share: float, elapsed_s: float) -> float:
+        """Equation 5 of the paper, with what noise alone would show taken off."""
+        assert self.speed is not None
+        assert self.lag is not None
+        # White noise, averaged by `share`, and the same differenced first:
+        noise_lag = self.noise * math.sqrt(share / (2.0 - share))
+        noise_speed = self.noise / elapsed_s * share * math.sqrt(2.0 / (2.0 - share))
+        speed = above(rms(self.speed), self.pace.doubt * noise_speed)
+        lag = above(rms(self.lag), self.pace.doubt * noise_lag)
+        return self.pace.rest_hz + self.pace.per_speed * speed + self.pace.per_lag * lag
+
+    def _measure_noise(self, bend: Floats, elapsed_s: float) -> None:
+        """Learns from how far the sample lies off the line through the two before it."""
+        ratio = elapsed_s / max(self.elapsed_s, 1e-6)
+        noise = rms(bend) * elapsed_s / math.sqrt(1.0 + (1.0 + ratio) ** 2 + ratio**2)
+        constant_s = NOISE_FALLS_S if noise < self.noise else NOISE_RISES_S
+        self.noise += (1.0 - math.exp(-elapsed_s / constant_s)) * (noise - self.noise)
+        self.noise = min(self.noise, MOST_NOISE)
+
+
+def above(value: float, noise: float) -> float:
+    """What is left of a length when that of independent noise is taken off."""
+    return math.sqrt(max(value**2 - noise**2, 0.0))
+
+
+def rms(points: Floats) -> float:
+    """Length of a vector, or root mean square length over points [n, k]."""
+    return math.sqrt(float(np.vdot(points, points)) / (len(points) if points.ndim > 1 else 1))
 
 
 @dataclass(slots=True)
@@ -145,12 +193,11 @@ class FaceFilter:
         """Filters the turn as a rotation vector about the filtered turn, where it is small and has no seam."""
         assert self.turn_33 is not None
         to_new = rotation_vector(turn_33 @ self.turn_33.T)
-        turn = self.turn
-        # In coordinates about the filtered value, that value is zero and the previous sample is `last`.
-        step = turn.step(to_new, elapsed_s)
+        # In coordinates about the filtered value that value is zero, and the previous sample is `last`.
+        step = self.turn.step(to_new, elapsed_s)
         self.turn_33 = rotation_matrix(step) @ self.turn_33
-        turn.value = np.zeros(3, np.float32)
-        turn.last = to_new - step  # exact for small angles, and only the speed is made of it
+        self.turn.value = np.zeros(3, np.float32)
+        self.turn.last = to_new - step  # exact for small angles, and only the speed is made of it
 
     def _compose(self) -> Floats:
         assert self.place.value is not None

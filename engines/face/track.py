@@ -9,6 +9,7 @@ the session hides. The first person keeps a claim: when they come back, the lock
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -28,7 +29,9 @@ ALONE_S = 3.0  # the lock may pass to the only face in view after this long with
 CROWD_S = 10.0  # ... and where several faces are in view, after this long
 NEARBY_S = 1.0  # a person lost for less than this, and found near by, need look only roughly the same
 LOST_HIDDEN_S = 3.0  # a lost face's last place stays hidden for this long: it may still be there, half covered
+UNLIKE_RIVALS = 0.65  # a changed face is still somebody's when everybody else known looks this much less like it
 MOST_REMEMBERED = 16
+MOST_TRIES = 3  # to see a bystander's looks
 MOST_LOOKS = 3  # candidates that the landmark net looks at in one frame
 LEARN_S = 3.0  # time constant of what is remembered of somebody's looks
 
@@ -43,6 +46,7 @@ class Person:
     score: float
     seen_s: float
     looks: Appearance | None = None
+    strays: float = SAME_PERSON / 2  # how different from `looks` this person's own face usually is
     frames: int = 0
     lost: bool = False
     filter: FaceFilter = field(default_factory=FaceFilter)
@@ -51,6 +55,22 @@ class Person:
     def box_px(self) -> Box:
         return box_of_points(self.raw_px)
 
+    @property
+    def same_within(self) -> float:
+        return min(max(1.7 * self.strays, 0.6 * SAME_PERSON), SAME_PERSON)
+
+    @property
+    def other_beyond(self) -> float:
+        return min(max(2.5 * self.strays, 0.7 * OTHER_PERSON), OTHER_PERSON)
+
+
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """The looks of a bystander, remembered so that they are not taken for somebody who is lost."""
+
+    looks: Appearance
+    seen_s: float
+
 
 @dataclass(slots=True)
 class TrackState:
@@ -58,6 +78,7 @@ class TrackState:
 
     people: list[Person] = field(default_factory=list)
     bystanders: Bystanders = field(default_factory=Bystanders)
+    strangers: list[Stranger] = field(default_factory=list)
     locked: int | None = None  # the person whom the session follows
     owner: int | None = None  # the first whom it followed
     numbered: int = 0
@@ -159,14 +180,12 @@ class FaceTracker:
             return
         looks = appearance(frame.rgb_HW3, points_px)
         apart = None if person.looks is None else difference(person.looks, looks)
-        others_near = state.bystanders.near(box_px) or any(
-            other is not person and overlap(widen(other.box_px), widen(box_px)) > 0 for other in state.present
-        )
-        if others_near and apart is not None and apart > OTHER_PERSON:
-            person.lost = True  # the net went over to the other face
+        others = _others_near(state, person, box_px)
+        if others and apart is not None and _went_over(person, apart, looks, others):
+            person.lost = True
             return
         _update(person, points_px, score, frame.now_s)
-        if not others_near and score > TAKE_SCORE:
+        if not others and score > TAKE_SCORE:
             _learn(person, looks, apart)
 
     def _scan(self, state: TrackState, frame: _Frame) -> None:
@@ -179,6 +198,21 @@ class FaceTracker:
         elif strangers and state.locked != state.owner:
             strangers = self._give_back(state, strangers, frame)
         state.bystanders.scan([one.box_px for one in strangers], frame.now_s)
+        if len(state.present) >= self._most:
+            self._get_to_know(state, strangers, frame)
+
+    def _get_to_know(self, state: TrackState, strangers: list[Detection], frame: _Frame) -> None:
+        """Looks at one bystander, once: before they can be confused with a face that is followed."""
+        for bystander in state.bystanders.known:
+            one = next((one for one in strangers if one.box_px is bystander.box_px), None)
+            if one is None or bystander.looks is not None or bystander.looked_at >= MOST_TRIES:
+                continue
+            bystander.looked_at += 1
+            look = self._look(one, frame)
+            if look is not None:
+                bystander.looks = look.looks
+                state.strangers = [*state.strangers[1 - MOST_REMEMBERED :], Stranger(look.looks, frame.now_s)]
+            return
 
     def _look(self, detection: Detection, frame: _Frame) -> _Look | None:
         """Lands the mesh on a detected face: the detector's square is rough, so the net runs a second time."""
@@ -228,7 +262,7 @@ class FaceTracker:
         one = strangers[0]
         look = self._look(one, frame)
         apart = None if look is None else difference(owner.looks, look.looks)
-        if look is None or apart is None or apart > SAME_PERSON:
+        if look is None or apart is None or apart > owner.same_within:
             return strangers
         holder = state.person(state.locked)
         if holder is not None:
@@ -279,9 +313,30 @@ def _update(person: Person, points_px: Floats, score: float, now_s: float) -> No
 def _learn(person: Person, looks: Appearance, apart: float | None) -> None:
     """Remembers somebody's looks: quickly at first, then slowly, and slower still where they look unlike themselves."""
     share = max(1.0 / (person.frames + 1), 1.0 / (30 * LEARN_S))
-    if apart is not None and apart > SAME_PERSON:
-        share /= 8
+    if apart is not None:
+        person.strays += 0.05 * (apart - person.strays)
+        if apart > person.same_within:
+            share /= 2
     person.looks = remember(person.looks, looks, share)
+
+
+def _others_near(state: TrackState, person: Person, box_px: Box) -> list[Appearance | None]:
+    """What is known of the looks of everybody near a followed face."""
+    others: list[Appearance | None] = [one.looks for one in state.bystanders.near(box_px)]
+    others += [one.looks for one in state.strangers] if others else []
+    for other in state.people:
+        recent = not other.lost or abs(other.seen_s - person.seen_s) < NEARBY_S
+        if other is not person and recent and overlap(widen(other.box_px), widen(box_px)) > 0:
+            others.append(other.looks)
+    return others
+
+
+def _went_over(person: Person, apart: float, seen: Appearance, others: list[Appearance | None]) -> bool:
+    """Whether the landmark net went over to the face of somebody who is near."""
+    if apart > person.other_beyond:
+        return True
+    theirs = [difference(other, seen) for other in others if other is not None]
+    return apart > person.same_within and any(other is not None and other < apart for other in theirs)
 
 
 def _drop_doubles(state: TrackState) -> None:
@@ -313,14 +368,32 @@ def _recognised(
             apart = None if person.looks is None else difference(person.looks, look.looks)
             near = now_s - person.seen_s < NEARBY_S and same_place(widen(person.box_px), widen(look.box_px))
             if apart is None:  # a profile shows too little: only the place can tell
-                apart = SAME_PERSON
-            if apart <= (OTHER_PERSON if near else SAME_PERSON * 0.999):
+                apart = person.other_beyond if near else math.inf
+            if _is_person(person, apart, near, _rivals(state, person, look.looks)):
                 pairs.append((apart + (person.number != state.locked) * 0.01, person, one, look))
     chosen: list[tuple[Person, Detection, _Look]] = []
     for _, person, one, look in sorted(pairs, key=lambda pair: pair[0]):
         if all(person is not p and one is not d for p, d, _ in chosen):
             chosen.append((person, one, look))
     return chosen
+
+
+def _rivals(state: TrackState, person: Person, seen: Appearance) -> list[float]:
+    """How different a face looks from everybody else who is known."""
+    others = [one.looks for one in state.strangers]
+    others += [one.looks for one in state.people if one is not person and one.looks is not None]
+    found = [difference(looks, seen) for looks in others]
+    return [apart for apart in found if apart is not None]
+
+
+def _is_person(person: Person, apart: float, near: bool, rivals: list[float]) -> bool:
+    """Whether a face is that of a lost person, by its looks, its place, and who else it might be."""
+    closest = min(rivals, default=math.inf)
+    if closest < apart:
+        return False
+    if apart <= person.same_within:
+        return True
+    return apart <= person.other_beyond and (near if not rivals else apart < UNLIKE_RIVALS * closest)
 
 
 def _resume(person: Person, look: _Look, now_s: float) -> None:
