@@ -237,39 +237,39 @@ def main(
         session = load(read_settings(engine, settings))
         try:
             swapper = SessionSwapper(session)
-            for path in _render(swapper, wearers, data, public, clip, frames, zoom, video, side_px):
-                click.echo(f"written: {path}")
+            if public:
+                title = f"{session.engine}: identity, then driver | result. None of these people exist."
+                paths = [_save(PUBLIC_SHEET, sheet(swapper, wearers, public_shots(data), side_px or 128, title))]
+            elif video:
+                paths = private_videos(swapper, wearers, read_clip(data / clip), side_px or 480)
+            else:
+                footage = read_clip(data / clip)
+                count = len(footage.frames)
+                indices = _zoomed(zoom, count) if zoom else even_indices(count, frames)
+                paths = [private_pictures(swapper, wearers, footage, indices, side_px or (320 if zoom else 192))]
         finally:
             session.close()
     except VividError as error:
         raise click.ClickException(str(error)) from error
+    for path in paths:
+        click.echo(f"written: {path}")
 
 
-def _render(
-    swapper: SessionSwapper,
-    wearers: Sequence[Enrolled],
-    data: Path,
-    public: bool,
-    clip: str,
-    frames: int,
-    zoom: str,
-    video: bool,
-    side_px: int | None,
-) -> list[Path]:
-    if public:
-        title = f"{swapper.session.engine}: identity, then driver | result. None of these people exist."
-        return [_save(PUBLIC_SHEET, sheet(swapper, wearers, public_shots(data), side_px or 128, title))]
-    footage = read_clip(data / clip)
-    if video:
-        paths = [PRIVATE / f"{footage.name}-{wearer.person.key}.mp4" for wearer in wearers]
-        for path, wearer in zip(paths, wearers, strict=True):
-            write_video(path, swapper, wearer, footage, side_px or 480)
-        return paths
-    count = len(footage.frames)
-    indices = _zoomed(zoom, count) if zoom else even_indices(count, frames)
+def private_pictures(
+    swapper: SessionSwapper, wearers: Sequence[Enrolled], footage: Footage, indices: Sequence[int], side_px: int
+) -> Path:
+    """A sheet of some frames of a clip, into out/."""
     title = f"{swapper.session.engine} on {footage.name}: identity, then input | result"
-    picture = sheet(swapper, wearers, shots_of_clip(footage, indices), side_px or (320 if zoom else 192), title)
-    return [_save(PRIVATE / f"contact-{footage.name}{'-zoom' if zoom else ''}.jpg", picture)]
+    picture = sheet(swapper, wearers, shots_of_clip(footage, indices), side_px, title)
+    return _save(PRIVATE / f"contact-{footage.name}-{indices[0]}.jpg", picture)
+
+
+def private_videos(swapper: SessionSwapper, wearers: Sequence[Enrolled], footage: Footage, side_px: int) -> list[Path]:
+    """A video of the whole clip for each identity, into out/."""
+    paths = [PRIVATE / f"{footage.name}-{wearer.person.key}.mp4" for wearer in wearers]
+    for path, wearer in zip(paths, wearers, strict=True):
+        write_video(path, swapper, wearer, footage, side_px)
+    return paths
 
 
 def _save(path: Path, picture: Rgb) -> Path:

@@ -10,6 +10,7 @@ no jump. The first step and the warm-up are reported apart.
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -46,6 +47,11 @@ class Timing:
     @property
     def frames_per_s(self) -> float:
         return 1000.0 * len(self.step_ms) / sum(self.step_ms)
+
+    @property
+    def cpu_ms(self) -> float:
+        """Processor time per frame, all threads: steady where other programs take turns."""
+        return self.cpu_share * sum(self.step_ms) / len(self.step_ms)
 
 
 def fitted(rgb_HW3: Rgb, width_px: int, height_px: int) -> Rgb:
@@ -114,15 +120,34 @@ def figures_of(timings: Sequence[Timing]) -> dict[str, object]:
             "warm_up_s": timing.warm_up_s,
             "first_step_ms": timing.first_step_ms,
             "cores_busy": timing.cpu_share,
+            "cpu_ms_per_frame": timing.cpu_ms,
             "statuses": timing.statuses,
         }
         for timing in timings
     }
 
 
-def markdown(timings: Sequence[Timing], title: str) -> str:
+def load_of_others() -> str:
+    """How busy the machine was before the run: figures of a shared machine are worth less."""
+    if not hasattr(os, "getloadavg"):
+        return "Load before the run unknown"
+    return f"Load average before the run {os.getloadavg()[0]:.1f}"
+
+
+def markdown(timings: Sequence[Timing], title: str, others: str) -> str:
     """The report for people."""
-    head = ("clip", "frames/s", "p50 ms", "p95 ms", "p99 ms", "warm-up s", "first step ms", "cores busy", "frames")
+    head = (
+        "clip",
+        "frames/s",
+        "p50 ms",
+        "p95 ms",
+        "p99 ms",
+        "warm-up s",
+        "first step ms",
+        "cores busy",
+        "cpu ms",
+        "frames",
+    )
     rows = [
         (
             timing.clip,
@@ -131,11 +156,12 @@ def markdown(timings: Sequence[Timing], title: str) -> str:
             timing.warm_up_s,
             timing.first_step_ms,
             timing.cpu_share,
+            timing.cpu_ms,
             ", ".join(f"{count} {status}" for status, count in sorted(timing.statuses.items())),
         )
         for timing in timings
     ]
-    parts = [f"# {title}", "", machine() + ".", "", table(head, rows)]
+    parts = [f"# {title}", "", f"{machine()}. {others}.", "", table(head, rows)]
     for timing in timings:
         stages = [(name, *percentiles(values), len(values)) for name, values in timing.stage_ms.items()]
         parts += [
@@ -173,6 +199,7 @@ def main(
 ) -> None:
     """Runs the benchmark and prints its report."""
     width_px, height_px = _size(size)
+    others = load_of_others()
     timings: list[Timing] = []
     try:
         swap_settings = read_settings(engine, settings)
@@ -186,7 +213,7 @@ def main(
                 session.close()
     except VividError as error:
         raise click.ClickException(str(error)) from error
-    text = markdown(timings, f"Step latency: {engine} at {size} {' '.join(settings)}".rstrip())
+    text = markdown(timings, f"Step latency: {engine} at {size} {' '.join(settings)}".rstrip(), others)
     click.echo(text)
     path = write_report(f"step-latency-{engine}-{size}", text, figures_of(timings), REPORTS if write else PRIVATE)
     click.echo(f"written: {path}")
