@@ -64,6 +64,7 @@ class Peer:
         self._messages_left = MOST_MESSAGES_PER_S
         self._tasks: set[asyncio.Task[None]] = set()
         self._over = asyncio.Event()
+        self._closing: asyncio.Future[None] | None = None
         self._last_in_s = time.monotonic()
         self._seat: Seat[CameraPicture] | None = None
 
@@ -143,6 +144,12 @@ class Peer:
         """Frees everything. Safe to call twice, and in the middle of a negotiation that failed."""
         self._over.set()
         self._mailbox.close()  # the worker then frees the seat
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._free())
+        # Shielded: a cancelled `close` of aiortc's leaves its connection half open for ever.
+        await asyncio.shield(self._closing)
+
+    async def _free(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -31,6 +31,7 @@ from streamer.worker import Worker
 log = logging.getLogger(__name__)
 
 WARM_HEIGHT_PX, WARM_WIDTH_PX = 480, 640
+CLOSE_S = 5.0
 RAW = "passthrough"  # shows the real face: only where the server itself was started with it
 
 
@@ -131,10 +132,14 @@ class Room:
         return peer
 
     async def close(self) -> None:
-        """Ends every call and waits until all is freed."""
-        for life in tuple(self._lives):
-            life.cancel()
-        await asyncio.gather(*self._lives, return_exceptions=True)
+        """Ends every call and waits until all is freed, but not for ever."""
+        for peer in tuple(self.peers.values()):
+            peer.hang_up("the server is shutting down")
+        if self._lives:
+            _, late = await asyncio.wait(self._lives, timeout=CLOSE_S)
+            for life in late:
+                life.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     async def _life(self, peer: Peer) -> None:
         try:

@@ -193,7 +193,9 @@ class SwappedVideo(MediaStreamTrack):
             return
         # The encoder has moved the frame's clock to its own by now, rounding: this is what went out on the wire.
         pts, time_base = picture.frame.pts, picture.frame.time_base
-        wire_pts = picture.pts if pts is None or time_base is None else convert_timebase(pts, time_base, VIDEO_TIME_BASE)
+        wire_pts = (
+            picture.pts if pts is None or time_base is None else convert_timebase(pts, time_base, VIDEO_TIME_BASE)
+        )
         self.sent.append((wire_pts, picture.captured_s))
         self._stats.went_out(now_s, (now_s - picture.captured_s) * 1e3, picture.status.value)
         if self.rtp_origin is None and self.sender is not None:

@@ -114,15 +114,12 @@ class Camera(MediaStreamTrack):
     def __init__(self, pictures: Sequence[Rgb], fps: float = 30.0, first_pts: int = 0) -> None:
         super().__init__()
         self.pictures, self.fps, self.number = pictures, fps, 0
-        self.paused = False
         self._first_pts = first_pts
         self._since_s = time.monotonic()
 
     async def recv(self) -> VideoFrame:
         due_s = self._since_s + self.number / self.fps
         await asyncio.sleep(max(due_s - time.monotonic(), 0))
-        while self.paused:
-            await asyncio.sleep(0.01)
         if self.readyState != "live":
             raise MediaStreamError
         frame = VideoFrame.from_ndarray(self.pictures[self.number % len(self.pictures)], format="rgb24")
@@ -194,7 +191,7 @@ class Caller:
     async def until(self, what: Callable[[], bool], timeout_s: float = 15.0) -> None:
         """Waits until it is true. Fails the test after `timeout_s`."""
         async with asyncio.timeout(timeout_s):
-            while not what():
+            while not what():  # noqa: ASYNC110  anything can be asked
                 await asyncio.sleep(0.02)
 
     async def pictures(self, count: int, timeout_s: float = 20.0) -> list[Received]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -78,7 +79,7 @@ def test_whatever_comes_timestamps_rise_and_nothing_old_is_sent(
         if good_s is not None:
             assert now_s + curtain.wait_s(now_s) <= max(good_s + HOLD_S, now_s) + 1e-9
         now_s += pause_s
-    assert all(later > earlier for earlier, later in zip(sent, sent[1:]))
+    assert all(later > earlier for earlier, later in pairwise(sent))
 
 
 def test_sound_follows_the_picture_slowly_and_within_bounds() -> None:
