@@ -53,7 +53,7 @@ class Colour:
     def to_rgb(self, picture: av.VideoFrame) -> Rgb:
         """uint8 [H, W, 3] of a decoded picture, not turned."""
         if picture.format.is_rgb or picture.format.name.startswith("pal"):
-            rgb = picture.reformat(format="rgb24", interpolation=EXACT)
+            rgb = picture.reformat(format="rgb24", interpolation=EXACT, threads=1)
         else:
             rgb = picture.reformat(
                 format="rgb24",
@@ -61,6 +61,7 @@ class Colour:
                 src_colorspace=self.matrix,
                 src_color_range=self.range,
                 dst_color_range=ColorRange.JPEG,
+                threads=1,
             )
         return np.ascontiguousarray(rgb.to_ndarray(), dtype=np.uint8)
 
@@ -73,6 +74,7 @@ class Colour:
             src_color_range=ColorRange.JPEG,
             dst_colorspace=self.matrix,
             dst_color_range=self.range,
+            threads=1,  # starting threads for one picture takes longer than converting it
         )
         yuv.colorspace, yuv.color_range = self.space, self.range
         yuv.color_primaries, yuv.color_trc = self.primaries, self.transfer
