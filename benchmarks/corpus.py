@@ -72,7 +72,12 @@ RESERVE: tuple[Person, ...] = (
     _portrait("0011", "man, 30s, headband", "medium"),
     _portrait("0245", "woman, 30s", "light"),
 )
-PERSONA_TONES: dict[str, Tone] = {}
+PERSONA_LOOKS: dict[str, tuple[str, Tone]] = {
+    "amara": ("woman, 20s", "dark"),
+    "henrik": ("man, 50s", "light"),
+    "lucia": ("woman, 20s", "light"),
+    "rohan": ("man, 20s", "medium"),
+}
 
 CLIPS: tuple[str, ...] = (
     "clips/single_face.mp4",
@@ -139,9 +144,12 @@ def even_indices(count: int, wanted: int, phase: float = 0.5) -> tuple[int, ...]
 
 def people(count: int) -> tuple[Person, ...]:
     """The first `count` people of the mixture: built-in personas after each fourth portrait, else reserves."""
+    built_in = set(IdentityStore().built_in())
     personas = [
-        Person(name, "persona", PERSONA_TONES.get(name, "medium"), persona=name) for name in IdentityStore(None).names()
-    ][:4]
+        Person(name, f"persona, {label}", tone, persona=name)
+        for name, (label, tone) in PERSONA_LOOKS.items()
+        if name in built_in
+    ]
     extra = [*personas, *RESERVE[len(personas) :]]
     mixture = [
         person
@@ -154,12 +162,14 @@ def people(count: int) -> tuple[Person, ...]:
 def enrol_person(person: Person, data: Path = DATA) -> Enrolled:
     """Makes the person's identity as `vividstream enroll` would. Raises UnsuitablePhoto as it does."""
     if person.persona:
-        identity = IdentityStore(None).load(person.persona)
+        identity = IdentityStore().load(person.persona)
         return Enrolled(person, identity.portrait_PP3, identity)
     path = data / person.photo
     picture = read_photo(path)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    identity = enroll([picture], person.key, "benchmark: licence-clean picture", [sha256])
+    identity = enroll(
+        [picture], person.key, "benchmark on a picture whose licence allows it", [sha256], synthetic=not person.exists
+    )
     return Enrolled(person, picture, identity)
 
 

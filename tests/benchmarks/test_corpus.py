@@ -8,7 +8,18 @@ from pathlib import Path
 import pytest
 
 from benchmarks.contact_sheet import PUBLIC_DRIVERS
-from benchmarks.corpus import CLIPS, PEOPLE, RESERVE, TONES, CorpusMissing, even_indices, people, read_clip
+from benchmarks.corpus import (
+    CLIPS,
+    PEOPLE,
+    PERSONA_LOOKS,
+    RESERVE,
+    TONES,
+    CorpusMissing,
+    even_indices,
+    people,
+    read_clip,
+)
+from engines import IdentityStore
 from tests.benchmarks.people import FRAMES, short_clip
 
 
@@ -24,6 +35,10 @@ def test_twenty_different_people_of_every_skin_tone() -> None:
     tones = Counter(person.tone for person in (*PEOPLE, *RESERVE))
     assert all(tones[tone] >= 5 for tone in TONES)
     assert {person.tone for person in people(4)} == set(TONES)  # a short run is a mixture too
+
+
+def test_the_looks_of_every_persona_are_known() -> None:
+    assert set(IdentityStore().built_in()) <= set(PERSONA_LOOKS)
 
 
 def test_only_the_astronaut_exists() -> None:
