@@ -128,7 +128,7 @@ def identities(**values: Any) -> None:
     for name in store.names():
         manifest = store.load(name).manifest
         rows.append((name, "does not exist" if manifest.synthetic else "real", manifest.created[:10], manifest.consent))
-    _print_table(rows)
+    _print_table(rows or [("nobody is enrolled; `vividstream enroll --help` says how",)])
 
 
 @vividstream.group()

@@ -17,11 +17,13 @@ def run_enroll(config: EnrollConfig) -> None:
     if not config.consent.strip():
         raise ConsentMissing('nobody is enrolled without consent: --consent "who agreed, when, for what"')
     store = IdentityStore(config.identities_dir)
+    if config.name in store.built_in():
+        raise IdentityError(f'identity "{config.name}" is built in and cannot be changed; take another name')
     if config.name in store.names() and not config.overwrite:
         raise IdentityError(f'identity "{config.name}" exists already; --overwrite replaces it')
     photos = [read_photo(path) for path in config.images]
     identity = enroll(
         [photo.rgb_HW3 for photo in photos], config.name, config.consent, [photo.sha256 for photo in photos]
     )
-    store.save(identity)
-    click.echo(f"enrolled {config.name} from {len(photos)} photo{'s' if len(photos) > 1 else ''}")
+    path = store.save(identity)
+    click.echo(f"enrolled {identity.name} from {len(photos)} photo{'s' if len(photos) > 1 else ''}: {path}")
