@@ -1,5 +1,7 @@
 """Pixels and latents: tracking, geometry, models and engines. Synchronous; knows neither network nor devices."""
 
+from engines.enroll import enroll
+from engines.enroll import enroll
 from engines.errors import (
     ConsentMissing,
     EngineFault,
@@ -13,6 +15,8 @@ from engines.errors import (
     nearest,
 )
 from engines.identity import Identity, Manifest
+from engines.identity_store import IdentityStore
+from engines.identity_store import IdentityStore
 from engines.marks.label import draw_label
 from engines.registry import engine_names
 from engines.session import Session, SessionState, load
@@ -27,6 +31,8 @@ __all__ = [
     "EngineUnavailable",
     "Identity",
     "IdentityError",
+    "IdentityStore",
+    "IdentityStore",
     "Manifest",
     "MediaError",
     "Rgb",
@@ -45,6 +51,8 @@ __all__ = [
     "blurred_scene",
     "draw_label",
     "engine_names",
+    "enroll",
+    "enroll",
     "load",
     "nearest",
     "standby_card",
