@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from types import FrameType
@@ -52,7 +52,7 @@ from streamer.stage_times import StageTimes
 
 BELT_ITEMS = 8  # pictures of a 4K film take 25 MB each
 WITHOUT_IDENTITY = {"passthrough"}
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 log = logging.getLogger(__name__)
 
@@ -112,11 +112,11 @@ class Run:
 def run_file(config: FileConfig, to: TextIO | None = None) -> FileReport:
     """Swaps one file, telling its progress to `to` (default: stderr).
 
-    In the main thread, SIGINT and SIGTERM end the run early with a playable file; a second one throws it away and
-    raises KeyboardInterrupt. OUT appears whole or not at all.
+    In the main thread, SIGINT, SIGTERM and SIGHUP end the run early with a playable file; a second one throws it away
+    and raises KeyboardInterrupt. OUT appears whole or not at all.
 
     Raises MediaError for files that cannot be read or written, IdentityError, UnknownEngine or EngineUnavailable. The
-    report's `exit_code` is for the process: 0, 3 where the input broke off, 130 or 143 where a signal ended the run.
+    report's `exit_code` is for the process: 0, 3 where the input broke off, 128 and its number where a signal ended it.
     """
     to = to or sys.stderr
     _check_paths(config)
@@ -273,9 +273,12 @@ def _stop_on_signals() -> Iterator[Stop]:
             raise KeyboardInterrupt
         stop.by = number
         stop.asked.set()
-        os.write(2, b"\nstopping: the file is being completed; once more throws it away\n")
+        with suppress(OSError):  # a terminal that was closed
+            os.write(2, b"\nstopping: the file is being completed; once more throws it away\n")
 
-    before = {number: signal.signal(number, handle) for number in SIGNALS}
+    # What a shell or `nohup` told this process to ignore stays ignored.
+    heeded = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, handle) for number in heeded}
     try:
         yield stop
     finally:
@@ -334,6 +337,8 @@ def _warnings(run: Run) -> Iterator[str]:
         yield f"{reader.path}: {reader.retimed} pictures had no time of their own or an earlier one than before"
     for stream in (*reader.left_out, *writer.left_out):
         yield f"left out: {stream}"
+    if writer.refused:
+        yield f"{reader.path}: {writer.refused} damaged packets of sound or subtitles are left out"
     if writer.pictures_left_out:
         yield f"left out: {writer.pictures_left_out} pictures that follow faster than a gif can show"
     if reader.interlaced:

@@ -266,6 +266,7 @@ class MediaWriter:
         self.sounds: list[str] = []
         self.left_out: list[str] = []
         self.pictures = 0
+        self.refused = 0  # damaged packets of copied streams that the container does not take
         with self._explained(), _unlinked_on_error(self._part):
             self._part.touch()
             self._container = av.open(
@@ -280,6 +281,7 @@ class MediaWriter:
             self._add_tracks(kind, reader)
             if reader.chapters and kind.format != "gif":
                 self._container.set_chapters(reader.chapters)
+            self._container.start_encoding()
 
     @property
     def pictures_left_out(self) -> int:
@@ -301,7 +303,8 @@ class MediaWriter:
             self._mux(self._pictures.finish())
             for track in self._tracks.values():
                 self._mux(track.finish())
-            self._container.close()
+            with self._refusals_counted():
+                self._container.close()
             with self._part.open("rb") as written:
                 os.fsync(written.fileno())  # a disk may say only now that it is full
             self._part.replace(self.path)
@@ -314,7 +317,19 @@ class MediaWriter:
 
     def _mux(self, packets: Iterator[av.Packet[Any]]) -> None:
         for packet in packets:
-            self._container.mux(packet)
+            with self._refusals_counted():
+                self._container.mux(packet)
+
+    @contextmanager
+    def _refusals_counted(self) -> Iterator[None]:
+        """Damaged packets are noticed when they leave the interleaver, which may be at any other packet or at the end.
+
+        Pictures come from our own encoder and are never damaged; a disk that is full is another error.
+        """
+        try:
+            yield
+        except av.error.InvalidDataError:
+            self.refused += 1
 
     def _add_tracks(self, kind: Kind, reader: MediaReader) -> None:
         for sound in reader.sounds:

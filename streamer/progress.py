@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TextIO
 
 BAR_CELLS = 24
@@ -52,16 +53,19 @@ class Progress:
         self._next_s = now_s + self._every_s
         text = progress_text(done, self._total, now_s - self._start_s)
         if self._redraws:
-            self._to.write(f"\r{text.ljust(self._width)}")
+            self._write(f"\r{text.ljust(self._width)}")
             self._width = len(text)
         else:
-            self._to.write(f"{text}\n")
-        self._to.flush()
+            self._write(f"{text}\n")
 
     def say(self, text: str) -> None:
         """A line of its own, which never lands on the bar."""
-        if self._redraws and self._width:
-            self._to.write("\r" + " " * self._width + "\r")
-            self._width = 0
-        self._to.write(f"{text}\n")
-        self._to.flush()
+        wiped = "\r" + " " * self._width + "\r" if self._width else ""
+        self._width = 0
+        self._write(f"{wiped}{text}\n")
+
+    def _write(self, text: str) -> None:
+        """A terminal that was closed, or a pipe that nobody reads, must not end the run."""
+        with suppress(OSError):
+            self._to.write(text)
+            self._to.flush()

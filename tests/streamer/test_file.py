@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import signal
 import threading
 from dataclasses import replace
@@ -190,6 +191,65 @@ def test_the_label_is_on_every_picture_unless_switched_off(tmp_path: Path, caplo
         assert np.abs(with_label - original).max() > 100
         assert np.abs(without - original).mean() < 3
         assert np.abs(without - original).max() < 60
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_ends_the_run_after_the_frame_in_hand(
+    tmp_path: Path, sessions: Sessions, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, status: int
+) -> None:
+    def change(result: StepResult, index: int) -> StepResult:
+        if index == 6:
+            os.kill(os.getpid(), number)
+        return result
+
+    monkeypatch.setattr(sessions, "change", change)
+    make(tmp_path / "in.mp4", Clip(range(0, 10_000, 100)))
+    report = run_file(config_for(tmp_path, swap=BARE, report=tmp_path / "r.json"), io.StringIO())
+    assert (report.outcome, report.exit_code, report.frames.written) == ("stopped", status, 7)
+    assert play(tmp_path / "out.mp4").indices == list(range(7))
+    assert json.loads((tmp_path / "r.json").read_text())["outcome"] == "stopped"
+
+
+def test_a_signal_before_the_first_frame_writes_no_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real_init = Session.init
+
+    def init(session: Session) -> SessionState:
+        os.kill(os.getpid(), signal.SIGINT)
+        return real_init(session)
+
+    monkeypatch.setattr(Session, "warm_up", lambda *_: None)
+    monkeypatch.setattr(Session, "init", init)
+    make(tmp_path / "in.mp4")
+    told = io.StringIO()
+    report = run_file(config_for(tmp_path), told)
+    assert (report.exit_code, report.frames.stepped) == (130, 0)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+    assert "nothing was written" in told.getvalue()
+
+
+def test_a_signal_that_is_ignored_stays_ignored(
+    tmp_path: Path, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def change(result: StepResult, index: int) -> StepResult:
+        os.kill(os.getpid(), signal.SIGHUP)
+        return result
+
+    monkeypatch.setattr(sessions, "change", change)
+    make(tmp_path / "in.mp4")
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        assert run_file(config_for(tmp_path), io.StringIO()).outcome == "complete"
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_closed_terminal_does_not_end_the_run(tmp_path: Path) -> None:
+    class Gone(io.StringIO):
+        def write(self, _: str) -> int:
+            raise BrokenPipeError
+
+    make(tmp_path / "in.mp4")
+    assert run_file(config_for(tmp_path), Gone()).outcome == "complete"
 
 
 def test_a_signal_is_left_as_it_was(tmp_path: Path) -> None:

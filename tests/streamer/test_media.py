@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 
 from engines import MediaError
-from streamer.media import MediaReader
+from streamer.media import Companion, MediaReader
 from streamer.muxer import MediaWriter, kind_of
 from tests.streamer.clips import MILLI, Clip, Sound, burst_times_s, make, picture, play
 
@@ -284,6 +285,30 @@ def test_stamps_that_do_not_rise_are_mended_and_counted(tmp_path: Path) -> None:
     assert len(shown.times_s) == 30
     assert all(0 < b - a <= Fraction(2, 10) for a, b in zip(shown.times_s, shown.times_s[1:], strict=False))
     assert reader.retimed >= 1
+
+
+def test_damaged_sound_does_not_stop_the_pictures(tmp_path: Path) -> None:
+    """In a transport stream every AAC packet has a header, which an mp4 needs to understand."""
+    make(tmp_path / "in.ts", Clip(sounds=[Sound()]))
+    with closing(MediaReader(tmp_path / "in.ts")) as reader:
+        writer = MediaWriter(tmp_path / "out.mp4", reader)
+        heard = 0
+        for item in reader:
+            if isinstance(item, Companion):
+                heard += 1
+                if heard % 5 == 0:
+                    spoiled: av.Packet[Any] = av.Packet(b"\xff\xf1" + bytes(20))
+                    spoiled.pts, spoiled.dts, spoiled.time_base = (
+                        item.packet.pts,
+                        item.packet.dts,
+                        item.packet.time_base,
+                    )
+                    item = Companion(spoiled, item.index)
+            writer.write(item)
+        writer.finish()
+    assert writer.refused == heard // 5 > 10
+    assert len(play(tmp_path / "out.mp4").times_s) == 20
+    assert len(burst_times_s(tmp_path / "out.mp4")) >= 5
 
 
 def test_an_unknown_ending_names_the_known_ones() -> None:
