@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 from aiohttp import web
 
-from engines import IdentityError, MediaError, SettingError, StrictModel, VividError, load
+from engines import IdentityError, IdentityStore, MediaError, SettingError, StrictModel, VividError, load
 from streamer.config import ServerConfig
 from streamer.errors import CannotListen, ServerBusy, WorkerBusy
 from streamer.guard import COOKIE, Claim, refusal
@@ -72,11 +72,7 @@ def create_app(config: ServerConfig, store: Store | None = None, loader: Loader 
     app = web.Application(client_max_size=MOST_BODY_BYTES, middlewares=[_errors_as_sentences, _guard])
     app[CONFIG] = config
     app[FILES] = {name: (STATIC / name).read_bytes() for name in PAGE_FILES}
-    if store is None:
-        from engines import IdentityStore
-
-        store = IdentityStore(config.identities_dir)
-    identities = store
+    identities = store if store is not None else IdentityStore(config.identities_dir)
 
     async def life(app: web.Application) -> AsyncIterator[None]:
         worker: Worker[CameraPicture] = Worker()

@@ -29,6 +29,10 @@ def check_offer(sdp: str) -> None:
         raise MediaError("the offer must have exactly one picture (m=video)")
     if sum(line.startswith("m=audio ") for line in media) > 1:
         raise MediaError("the offer has more than one sound (m=audio)")
+    mids = [line.split(":", 1)[1].strip() for line in lines if line.startswith("a=mid:")]
+    bundle = next((line.split()[1:] for line in lines if line.startswith("a=group:BUNDLE")), [])
+    if len(set(mids)) != len(media) or set(bundle) != set(mids):
+        raise MediaError("the offer must send all its media over one connection (a=group:BUNDLE, a=mid)")
     candidates = sum(line.startswith("a=candidate:") for line in lines)
     if candidates > MOST_CANDIDATES:
         raise MediaError(f"the offer has {candidates} addresses (a=candidate), {MOST_CANDIDATES} at most")

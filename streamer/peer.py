@@ -10,6 +10,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from aiortc import (
+    InvalidStateError,
     MediaStreamTrack,
     RTCConfiguration,
     RTCDataChannel,
@@ -156,7 +157,10 @@ class Peer:
         for track in (self._video, self._sound):
             if track is not None:
                 track.stop()
-        await self._connection.close()
+        try:
+            await self._connection.close()
+        except (AttributeError, InvalidStateError) as error:  # aiortc 1.16, of a connection that is half negotiated
+            log.info("call %s: its connection did not close cleanly", self.call, exc_info=error)
 
     def numbers(self) -> dict[str, object]:
         """The call in numbers, for the page and for /metrics."""

@@ -140,7 +140,7 @@ class SwappedVideo(MediaStreamTrack):
     def deliver(self, outcome: Outcome[CameraPicture]) -> None:
         """Takes what the worker made. In the worker thread: converts for the encoder here."""
         if outcome.call != self._call:
-            raise AssertionError(f"a picture of call {outcome.call} was delivered to call {self._call}")
+            raise RuntimeError(f"a picture of call {outcome.call} was delivered to call {self._call}")
         picture, result = outcome.picture, outcome.result
         frame = to_frame(result.rgb_HW3, picture.pts, picture.time_base)
         if (frame.height, frame.width) != (self._card.height, self._card.width):

@@ -111,6 +111,7 @@ export class Call {
   #openChannel() {
     const channel = (this.#channel = this.#connection.createDataChannel("numbers"));
     channel.addEventListener("open", () => this.#askClock());
+    channel.addEventListener("close", () => this.#lose()); // the first thing that one hears of a server that ends
     channel.addEventListener("message", ({ data }) => {
       const now = performance.now();
       this.#heardMs = now;

@@ -240,6 +240,13 @@ async def calling(client: TestClient[Any, Any]) -> AsyncIterator[Caller]:
         await caller.close()
 
 
+async def gone(client: TestClient[Any, Any], call: str) -> None:
+    """Waits until the call has ended."""
+    async with asyncio.timeout(5):
+        while (await client.get(f"/session/{call}")).status != 404:  # noqa: ASYNC110  it is another program's state
+            await asyncio.sleep(0.02)
+
+
 def plain(colour: tuple[int, int, int], height_px: int = 120, width_px: int = 160) -> Rgb:
     """A picture of one colour."""
     return np.full((height_px, width_px, 3), colour, np.uint8)

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
+from fractions import Fraction
 
 import numpy as np
+import pytest
+from aiortc.mediastreams import MediaStreamError
+from av.audio.frame import AudioFrame
 
-from tests.streamer.calls import Camera, Loader, Tone, calling, negative, plain, served
+from engines import EngineUnavailable, Identity, Rgb, Session, StepResult, SwapSettings, load
+from streamer.config import ServerConfig
+from streamer.stats import CallStats
+from streamer.tracks import CameraPicture, DelayedSound, SwappedVideo, standby_frame
+from streamer.worker import Outcome
+from tests.streamer.calls import Camera, Loader, Tone, calling, gone, negative, plain, served
 
 
 async def test_a_call_comes_back_swapped_with_its_own_clock() -> None:
@@ -27,14 +37,142 @@ async def test_a_call_comes_back_swapped_with_its_own_clock() -> None:
 async def test_everything_is_freed_when_a_call_ends() -> None:
     loader = Loader(negative)
     before = {thread.name for thread in threading.enumerate()}
+    async with served(loader=loader) as client, calling(client) as caller:
+        await caller.start(Camera([plain((9, 9, 9))]))
+        await caller.pictures(5)
+        response = await client.delete(f"/session/{caller.call}")
+        assert response.status == 204
+        await caller.until(lambda: loader.made[-1].closed == 1)
+        await asyncio.sleep(0.2)
+        assert (await client.get(f"/session/{caller.call}")).status == 404
+    left = {thread.name for thread in threading.enumerate()} - before
+    assert not {name for name in left if "engine" in name or "decoder" in name}
+
+
+async def test_identity_and_tone_change_in_the_middle_of_a_call() -> None:
+    loader = Loader(negative)
+    async with served(loader=loader) as client, calling(client) as caller:
+        await caller.start(Camera([plain((9, 9, 9))]), identity="ada")
+        await caller.pictures(5)
+        first = loader.made[-1]
+        changed = await client.patch(f"/session/{caller.call}", json={"identity": "bo"})
+        assert (await changed.json())["identity"] == "bo"
+        assert first.identity is not None
+        assert (first.identity.name, first.closed) == ("bo", 0), "the same session, another face"
+        changed = await client.patch(f"/session/{caller.call}", json={"tone": "mix"})
+        assert changed.status == 200
+        second = loader.made[-1]
+        assert (first.closed, second.closed, second.settings.tone) == (1, 0, "mix")
+        assert second.identity is not None
+        assert second.identity.name == "bo", "another tone keeps the face"
+        refused = await client.patch(f"/session/{caller.call}", json={"identity": "nobody"})
+        assert refused.status == 400
+        count = len(caller.received)
+        await caller.pictures(count + 10)
+    assert [session.closed for session in loader.made] == [1] * len(loader.made)
+
+
+async def test_two_calls_red_and_blue_never_cross() -> None:
+    red, blue = (200, 30, 30), (30, 30, 200)
+    raw = ServerConfig(max_sessions=2, swap=SwapSettings(engine="passthrough", label=False))
+    async with served(raw, load) as client, calling(client) as one, calling(client) as other:
+        await one.start(Camera([plain(red)]))
+        await other.start(Camera([plain(blue)]))
+        await asyncio.gather(one.pictures(150, 40.0), other.pictures(150, 40.0))
+    for caller, colour in ((one, red), (other, blue)):
+        means = [picture.rgb_HW3.mean((0, 1)) for picture in caller.received]
+        cards = [mean for mean in means if abs(mean - colour).max() > 12]
+        assert all(mean.max() < 60 for mean in cards), "a picture of neither this call nor the card"
+        assert len(means) - len(cards) > 100
+
+
+@pytest.mark.timeout(60)
+async def test_an_engine_slower_than_the_camera_does_not_let_pictures_grow_old() -> None:
+    def slow(rgb_HW3: Rgb, captured_s: float) -> StepResult:
+        time.sleep(0.1)
+        return negative(rgb_HW3)
+
+    async with served(loader=Loader(slow)) as client, calling(client) as caller:
+        await caller.start(Camera([plain((9, 9, 9))]))
+        await caller.until(lambda: len(caller.reports) >= 14, 30.0)
+    ages = [report["numbers"]["age_ms"] for report in caller.reports]
+    last = caller.reports[-1]["numbers"]
+    assert 7 < last["fps_out"] < 11
+    assert last["dropped"]["newer_came"] > 150
+    assert ages[-1]["p95"] < 300
+    assert ages[-1]["p50"] < ages[3]["p50"] + 40, "the age of pictures must not grow"
+
+
+async def test_the_page_learns_when_each_picture_came_in() -> None:
+    async with served() as client, calling(client) as caller:
+        await caller.start(Camera([plain((9, 9, 9))]))
+        await caller.until(lambda: len(caller.reports) >= 2)
+        for message in ("", "{", "[]", '{"ping_ms": "x"}', "x" * 2_000, '{"ping_ms": 12.5}'):
+            caller.channel.send(message)
+        await caller.until(lambda: len(caller.pongs) == 1)
+        report = caller.reports[-1]
+    assert caller.pongs[0]["pong_ms"] == 12.5
+    assert abs(caller.pongs[0]["server_ms"] / 1e3 - time.monotonic()) < 5
+    assert isinstance(report["rtp_origin"], int)
+    assert 10 < len(report["pictures"]) < 60
+    for _, came_in_ms in report["pictures"]:
+        assert 0 < time.monotonic() - came_in_ms / 1e3 < 10
+
+
+async def test_a_call_without_pictures_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamer.peer.SILENCE_S", 0.5)
+    loader = Loader(negative)
+    async with served(loader=loader) as client, calling(client) as caller:
+        await caller.start(Tone(), Camera([plain((9, 9, 9))], fps=0.001))
+        await caller.until(lambda: loader.made[-1].closed == 1)
+        await gone(client, caller.call)
+
+
+async def test_a_browser_that_goes_away_frees_its_place() -> None:
+    loader = Loader(negative)
     async with served(loader=loader) as client:
         async with calling(client) as caller:
             await caller.start(Camera([plain((9, 9, 9))]))
             await caller.pictures(5)
-            response = await client.delete(f"/session/{caller.call}")
-            assert response.status == 204
-            await caller.until(lambda: loader.made[-1].closed == 1)
-            await asyncio.sleep(0.2)
-            assert (await client.get(f"/session/{caller.call}")).status == 404
-    left = {thread.name for thread in threading.enumerate()} - before
-    assert not {name for name in left if "engine" in name or "decoder" in name}
+        await caller.until(lambda: loader.made[-1].closed == 1)
+
+
+async def test_an_engine_that_cannot_be_loaded_is_said_and_leaves_nothing() -> None:
+    def unavailable(settings: SwapSettings, worn: Identity | None = None) -> Session:
+        raise EngineUnavailable("engine tiny needs its weights: run `vividstream weights fetch tiny`")
+
+    async with served(loader=unavailable) as client, calling(client) as caller:
+        sdp = await caller.offer(Camera([plain((9, 9, 9))]))
+        response = await client.post("/session", json={"sdp": sdp})
+        assert response.status == 400
+        assert "vividstream weights fetch" in (await response.json())["error"]
+        assert "vividstream_calls 0" in await (await client.get("/metrics")).text()
+
+
+async def test_a_result_of_another_call_is_refused_by_the_track() -> None:
+    """The last gate against crossed pictures, should everything before it be wrong."""
+    video = SwappedVideo("mine", CallStats(), standby_frame(48, 64))
+    frame = standby_frame(48, 64)
+    picture = CameraPicture(frame, 0, Fraction(1, 90_000), time.monotonic())
+    with pytest.raises(RuntimeError, match="delivered to call mine"):
+        video.deliver(Outcome("theirs", picture, negative(plain((1, 2, 3))), 1.0))
+    video.deliver(Outcome("mine", picture, negative(plain((1, 2, 3))), 1.0))
+    video.stop()
+
+
+async def test_sound_waits_for_its_picture() -> None:
+    stats = CallStats()
+    sound = DelayedSound(stats)
+    for number in range(200):
+        stats.age.add(time.monotonic(), 120.0)
+        frame = AudioFrame(format="s16", layout="mono", samples=960)
+        frame.pts = number * 960
+        sound.put(frame, time.monotonic())
+    assert sound.dropped == 150, "no more than a second of sound waits"
+    since_s = time.monotonic()
+    first = await sound.recv()
+    assert first.pts == 150 * 960
+    assert 0.08 < time.monotonic() - since_s < 0.5
+    sound.stop()
+    with pytest.raises(MediaStreamError):
+        await sound.recv()
