@@ -57,6 +57,7 @@ LIPS = Pace(rest_hz=1.2, per_speed=15.0, per_lag=60.0, speed_hz=4.8, doubt=1.6)
 
 FIRST_NOISE = 0.01  # before any was measured
 MOST_NOISE = 0.03
+AVERAGED = 12  # samples that count alike at the start
 NOISE_FALLS_S, NOISE_RISES_S = 0.3, 1.5  # time constants: motion that no line foretells must not pass for noise
 
 SHAPE_PARTS: tuple[tuple[NDArray[np.intp], Pace], ...] = (
@@ -88,6 +89,7 @@ class OneEuro:
     lag: Floats | None = None  # how far the output stays behind the samples, smoothed
     elapsed_s: float = 0.0  # between the two latest samples
     noise: float = FIRST_NOISE  # standard deviation of a sample
+    samples: int = 1
 
     def step(self, sample: Floats, elapsed_s: float) -> Floats:
         """The filtered value after `elapsed_s` seconds. The first sample comes back as it is."""
@@ -103,7 +105,9 @@ class OneEuro:
             self.speed = self.speed + np.float32(share) * (slope - self.speed)
             self.lag = self.lag + np.float32(share) * (sample - self.value - self.lag)
         self.last, self.slope, self.elapsed_s = sample, slope, elapsed_s
-        kept = blend(self._cutoff_hz(share, elapsed_s), elapsed_s)
+        self.samples += 1
+        first = 1.0 / self.samples if self.samples <= AVERAGED else 0.0  # else the first sample's error stays long
+        kept = max(blend(self._cutoff_hz(share, elapsed_s), elapsed_s), first)
         self.value = self.value + np.float32(kept) * (sample - self.value)
         return self.value
 
