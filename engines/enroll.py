@@ -27,7 +27,7 @@ from engines.identity_store import FORMAT, PORTRAIT_PX, check_name
 from engines.types import Box, Floats, Rgb
 
 LARGEST_PX = 2400  # longer photos are scaled down: the texture has 512 texels across the whole face
-LEAST_FACE_PX = 96
+LEAST_FACE_PX = 80
 FACE_SCORE = 0.5
 SECOND_FACE_SHARE = 0.35  # smaller than this beside the largest face: somebody far behind
 BORDER_SHARE = 0.4  # grey border for a second look, since detectors miss faces that fill the picture

@@ -36,7 +36,7 @@ def read_photo(path: Path) -> Photo:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data)) as image:
-                upright = ImageOps.exif_transpose(image).convert("RGB")
+                upright = _as_rgb(ImageOps.exif_transpose(image))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UnsuitablePhoto(f"{path}: more pixels than any photo of a face needs") from error
     except UnidentifiedImageError as error:
@@ -44,3 +44,13 @@ def read_photo(path: Path) -> Photo:
     except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for damaged files, by format
         raise UnsuitablePhoto(f"{path}: damaged: {error}") from error
     return Photo(np.array(upright), hashlib.sha256(data).hexdigest())
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    """Pillow would clip 16-bit greys to white, and show colours that transparency hides."""
+    if image.mode.startswith("I"):
+        return Image.fromarray((np.asarray(image, np.float64).clip(0, 65535) / 257).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        ground = Image.new("RGBA", image.size, (127, 127, 127, 255))
+        return Image.alpha_composite(ground, image.convert("RGBA")).convert("RGB")
+    return image.convert("RGB")

@@ -42,6 +42,18 @@ def test_every_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
     assert read_photo(path).rgb_HW3.shape == (4, 6, 3)
 
 
+def test_sixteen_bits_keep_their_greys(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(np.array([[0, 257 * 100, 65535]], np.uint16)).save(path)
+    assert read_photo(path).rgb_HW3[0, :, 0].tolist() == [0, 100, 255]
+
+
+def test_what_is_transparent_stays_hidden(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(np.array([[[255, 0, 0, 0], [255, 0, 0, 255]]], np.uint8)).save(path)
+    assert read_photo(path).rgb_HW3.tolist() == [[[127, 127, 127], [255, 0, 0]]]
+
+
 def test_a_real_photo_is_read(shared_data: Path) -> None:
     photo = read_photo(shared_data / "photos" / "single_face.jpg").rgb_HW3
     assert photo.ndim == 3
