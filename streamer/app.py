@@ -17,13 +17,14 @@ import click
 from aiohttp import web
 
 from engines import IdentityError, IdentityStore, MediaError, SettingError, StrictModel, VividError, load
+from streamer import patches
 from streamer.config import ServerConfig
 from streamer.errors import CannotListen, ServerBusy, WorkerBusy
 from streamer.guard import COOKIE, Claim, refusal
 from streamer.metrics import metrics_text
 from streamer.peer import Peer
 from streamer.room import Choice, Loader, Room, Store
-from streamer.tracks import CameraPicture, set_bitrates
+from streamer.tracks import CameraPicture
 from streamer.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -108,7 +109,7 @@ def run_server(config: ServerConfig, ready: Callable[[str], None] = click.echo) 
 
     Raises CannotListen where the address cannot be used, EngineUnavailable where the engine cannot run here.
     """
-    set_bitrates()
+    patches.apply(loopback=config.is_loopback)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(config, ready))
 
@@ -274,7 +275,10 @@ async def _change(request: web.Request) -> web.StreamResponse:
 
 
 async def _end(request: web.Request) -> web.StreamResponse:
-    _call_of(request).hang_up("the person ended it")
+    """Ends a call. That it is not there (any more) is what was asked for."""
+    peer = request.app[ROOM].peers.get(request.match_info["call"])
+    if peer is not None:
+        peer.hang_up("the person ended it")
     return web.Response(status=204)
 
 

@@ -15,7 +15,6 @@ from fractions import Fraction
 
 import numpy as np
 from aiortc import MediaStreamTrack, RTCRtpSender
-from aiortc.codecs import h264, vpx
 from aiortc.mediastreams import VIDEO_TIME_BASE, MediaStreamError, convert_timebase
 from av.audio.frame import AudioFrame
 from av.video.frame import VideoFrame
@@ -27,19 +26,9 @@ from streamer.rtp_clock import WRAP, PacketClock, sent_rtp_timestamp
 from streamer.stats import CallStats
 from streamer.worker import Outcome
 
-_BITRATES_BPS = {"DEFAULT_BITRATE": 1_200_000, "MIN_BITRATE": 250_000, "MAX_BITRATE": 3_000_000}
 MOST_SOUNDS = 50  # one second of 20 ms frames
 MOST_SENT_NOTES = 120
 CARD_TEXT = "One moment, please"
-
-
-def set_bitrates() -> None:
-    """Gives aiortc's encoders room for a webcam picture: its own defaults start at 0.5 and end at 1.5 Mbit/s."""
-    for codec in (vpx, h264):
-        for name, bits_per_s in _BITRATES_BPS.items():
-            if not hasattr(codec, name):
-                raise AttributeError(f"aiortc has no {codec.__name__}.{name} any more")
-            setattr(codec, name, bits_per_s)
 
 
 @dataclass(frozen=True, slots=True)

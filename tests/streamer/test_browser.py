@@ -21,7 +21,6 @@ from engines import Identity, IdentityStore, Rgb, Status, StepResult, SwapSettin
 from engines.face.track import FaceTracker
 from streamer.app import ROOM
 from streamer.config import ServerConfig
-from streamer.tracks import set_bitrates
 from tests.streamer.calls import Identities, Loader, negative, served
 from tests.streamer.chromium import chromium_with_camera, console_of, write_y4m
 from tests.streamer.faces import RAW, RawFace, clip_pictures, face_box, photo_identity
@@ -89,7 +88,6 @@ def faces_in(pictures: list[Rgb]) -> int:
 async def test_the_page_shows_the_swapped_face_and_the_age_of_its_pictures(
     chromium: str, clip: Path, raw: RawFace, shared_data: Path
 ) -> None:
-    set_bitrates()
     config = ServerConfig(swap=SwapSettings(engine="proxy"))
     async with (
         served(config, load, wardrobe(shared_data)) as client,
