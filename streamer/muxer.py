@@ -328,7 +328,9 @@ class MediaWriter:
         """
         try:
             yield
-        except av.error.InvalidDataError:
+        except (av.error.InvalidDataError, av.error.ArgumentError):
+            if not any(isinstance(track, _Copied) for track in self._tracks.values()):
+                raise
             self.refused += 1
 
     def _add_tracks(self, kind: Kind, reader: MediaReader) -> None:
