@@ -21,7 +21,7 @@ class Latest(Generic[T]):
     event loop passes something that calls `call_soon_threadsafe`.
     """
 
-    def __init__(self, notify: Callable[[], None] | None = None) -> None:
+    def __init__(self, notify: Callable[[], object] | None = None) -> None:
         self._notify = notify
         self._changed = threading.Condition()
         self._item: T | None = None

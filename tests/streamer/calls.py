@@ -95,15 +95,15 @@ class Loader:
     draw: Draw
     made: list[StubSession] = field(default_factory=list)
 
-    def __call__(self, settings: SwapSettings, worn: Identity | None = None) -> Session:
-        session = StubSession(self.draw, settings, worn)
+    def __call__(self, settings: SwapSettings, identity: Identity | None = None) -> Session:
+        session = StubSession(self.draw, settings, identity)
         self.made.append(session)
         return session.as_session()
 
 
 def negative(rgb_HW3: Rgb, captured_s: float = 0.0) -> StepResult:
     """A swap that anybody can tell from the picture it was made of."""
-    return StepResult(255 - rgb_HW3, Status.DRAWN, 1)
+    return StepResult(np.asarray(255 - rgb_HW3, np.uint8), Status.DRAWN, 1)
 
 
 class Camera(MediaStreamTrack):
@@ -215,7 +215,7 @@ class Caller:
             except MediaStreamError:
                 return
             if isinstance(frame, VideoFrame):
-                rgb = np.ascontiguousarray(frame.to_ndarray(format="rgb24"))
+                rgb = np.ascontiguousarray(frame.to_ndarray(format="rgb24"), np.uint8)
                 self.received.append(Received(rgb, frame.pts or 0, time.monotonic()))
             else:
                 self.sounds += 1

@@ -25,7 +25,7 @@ RAW = 0.6
 def clip_pictures(path: Path, most: int = 72) -> list[Rgb]:
     """The first pictures of a clip, uint8 [H, W, 3]."""
     with av.open(str(path)) as media:
-        pictures = [np.ascontiguousarray(frame.to_ndarray(format="rgb24")) for frame in media.decode(video=0)]
+        pictures = [np.ascontiguousarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in media.decode(video=0)]
     return pictures[:most]
 
 
@@ -72,7 +72,7 @@ def _detail(rgb_HW3: Rgb, box: Box) -> NDArray[np.float32]:
     flat = (band - band.mean()).ravel()
     length = float(np.linalg.norm(flat))
     # A plain card has no detail: its noise must not be blown up to a face.
-    return (flat / max(length, 0.5 * flat.size**0.5)).astype(np.float32)
+    return np.asarray(flat / max(length, 0.5 * flat.size**0.5), np.float32)
 
 
 def photo_identity(photo: Path) -> Identity:

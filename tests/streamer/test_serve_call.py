@@ -138,7 +138,7 @@ async def test_a_browser_that_goes_away_frees_its_place() -> None:
 
 
 async def test_an_engine_that_cannot_be_loaded_is_said_and_leaves_nothing() -> None:
-    def unavailable(settings: SwapSettings, worn: Identity | None = None) -> Session:
+    def unavailable(settings: SwapSettings, identity: Identity | None = None) -> Session:
         raise EngineUnavailable("engine tiny needs its weights: run `vividstream weights fetch tiny`")
 
     async with served(loader=unavailable) as client, calling(client) as caller:

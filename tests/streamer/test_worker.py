@@ -147,8 +147,8 @@ def test_an_engine_that_raises_hurts_only_its_own_picture(
     for number, value in enumerate((1, 13, 13, 2)):
         unlucky.put(plain((value, 0, 0), 8, 8), number)
         other.put(plain(BLUE, 8, 8), number)
-        wait_until(lambda n=number: len(unlucky.outcomes) + len(unlucky.faults) == n + 1)
-        wait_until(lambda n=number: len(other.outcomes) == n + 1)
+        done = [number + 1, number + 1]
+        wait_until(lambda: [len(unlucky.outcomes) + len(unlucky.faults), len(other.outcomes)] == done)  # noqa: B023
     assert [outcome.picture.number for outcome in unlucky.outcomes] == [0, 3]
     assert [str(error) for error in unlucky.faults] == ["thirteen", "thirteen"]
     assert session.states == 3, "a state that was in use during a fault must not be used again"
