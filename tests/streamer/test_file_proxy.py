@@ -11,8 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from engines import Identity, Rgb, SwapSettings
-from streamer import file
+from engines import IdentityStore, Rgb, SwapSettings
 from streamer.config import FileConfig
 from streamer.file import run_file
 from streamer.file_report import FileReport
@@ -23,17 +22,22 @@ MOST_FRAMES = 36
 
 
 @pytest.fixture(scope="module")
-def somebody(shared_data: Path) -> Identity:
-    return photo_identity(shared_data / "synth_faces" / "t0260_schnell.jpg")
+def identities(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one enrolled identity; its name is the only one in there that is not built in."""
+    folder = tmp_path_factory.mktemp("identities")
+    IdentityStore(folder).save(photo_identity(shared_data / "synth_faces" / "t0260_schnell.jpg"))
+    return folder
 
 
-@pytest.fixture
-def worn(somebody: Identity, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(file, "_load_identity", lambda _: somebody)
-
-
-def swapped(source: Path, target: Path) -> FileReport:
-    config = FileConfig(input=source, output=target, identity="somebody", swap=SwapSettings(engine="proxy"))
+def swapped(source: Path, target: Path, identities: Path) -> FileReport:
+    (enrolled,) = identities.glob("*.safetensors")
+    config = FileConfig(
+        input=source,
+        output=target,
+        identity=enrolled.stem,
+        identities_dir=identities,
+        swap=SwapSettings(engine="proxy"),
+    )
     return run_file(config, io.StringIO())
 
 
@@ -51,10 +55,11 @@ def lay_on_its_side(pictures: Sequence[Rgb], path: Path) -> Path:
     return path
 
 
-@pytest.mark.usefixtures("worn")
-def test_a_webcam_clip_is_drawn_from_its_first_frame_to_its_last(tmp_path: Path, shared_data: Path) -> None:
+def test_a_webcam_clip_is_drawn_from_its_first_frame_to_its_last(
+    tmp_path: Path, shared_data: Path, identities: Path
+) -> None:
     source = shared_data / "clips" / "single_face.mp4"
-    report = swapped(source, tmp_path / "out.mp4")
+    report = swapped(source, tmp_path / "out.mp4", identities)
     assert (report.outcome, report.engine, report.sounds) == ("complete", "proxy", ("mp3, copied",))
     assert report.frames.drawn == report.frames.stepped == 72
     assert report.faces.frames_with_faces == 72
@@ -67,10 +72,11 @@ def test_a_webcam_clip_is_drawn_from_its_first_frame_to_its_last(tmp_path: Path,
     assert max(raw.likeness(picture) for picture in shown.pictures) < RAW
 
 
-@pytest.mark.usefixtures("worn")
-def test_a_film_that_was_stored_on_its_side_is_swapped_upright(tmp_path: Path, shared_data: Path) -> None:
+def test_a_film_that_was_stored_on_its_side_is_swapped_upright(
+    tmp_path: Path, shared_data: Path, identities: Path
+) -> None:
     pictures = clip_pictures(shared_data / "clips" / "single_face.mp4", most=MOST_FRAMES)
-    report = swapped(lay_on_its_side(pictures, tmp_path / "in.mp4"), tmp_path / "out.mp4")
+    report = swapped(lay_on_its_side(pictures, tmp_path / "in.mp4"), tmp_path / "out.mp4", identities)
     assert report.picture.turned_upright
     assert report.frames.drawn == MOST_FRAMES
     shown = play(tmp_path / "out.mp4")
