@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import machinery, metadata, util
 from pathlib import Path
 from types import ModuleType
@@ -45,13 +45,13 @@ def bindings() -> ModuleType:
     """The wheel's C++ extension. Raises EngineUnavailable with the command that mends it."""
     loaded = sys.modules.get(BINDINGS)
     if loaded is not None:
-        return loaded
+        return loaded  # ours, or the real package's
     package = _package_directory()
     for suffix in machinery.EXTENSION_SUFFIXES:
         path = package / "python" / f"_framework_bindings{suffix}"
         spec = util.spec_from_file_location(BINDINGS, path) if path.exists() else None
         if spec is not None and spec.loader is not None:
-            return _load(spec, package)
+            return _load(spec)
     raise EngineUnavailable(f"mediapipe {VERSION} is not built for this Python; {MEND}")
 
 
@@ -68,7 +68,7 @@ def _package_directory() -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-def _load(spec: machinery.ModuleSpec, package: Path) -> ModuleType:
+def _load(spec: machinery.ModuleSpec) -> ModuleType:
     module = util.module_from_spec(spec)
     sys.modules[BINDINGS] = module
     try:
@@ -77,7 +77,6 @@ def _load(spec: machinery.ModuleSpec, package: Path) -> ModuleType:
     except ImportError as error:
         del sys.modules[BINDINGS]
         raise EngineUnavailable(f"mediapipe's library does not load: {error}; {MEND}") from error
-    module.resource_util.set_resource_dir(str(package.parent))
     return module
 
 
@@ -92,6 +91,8 @@ class Graph:
         self._library = bindings()
         self._outputs: dict[str, Packet] = {}
         self._time_us = 0
+        site_packages = Path(str(self._library.__file__)).parents[2]
+        self._library.resource_util.set_resource_dir(str(site_packages))  # where models are looked for
         with _quiet_stderr():
             try:
                 self._graph = self._library.calculator_graph.CalculatorGraph(graph_config=text)
@@ -100,7 +101,7 @@ class Graph:
                 self._graph.start_run()
                 self._graph.wait_until_idle()  # the models load here
             except (RuntimeError, ValueError, FileNotFoundError) as error:
-                raise EngineUnavailable(f"a face model does not start: {_first_line(error)}; {MEND}") from error
+                raise EngineUnavailable(f"a face model does not start: {_one_line(error)}; {MEND}") from error
 
     def _keep(self, name: str, packet: Packet) -> None:
         if not packet.is_empty():
@@ -114,14 +115,14 @@ class Graph:
             for name, packet in packets.items():
                 self._graph.add_packet_to_input_stream(name, packet.at(self._time_us))
         except (RuntimeError, ValueError) as error:
-            raise EngineFault(f"the face graph refused a frame: {_first_line(error)}") from error
+            raise EngineFault(f"the face graph refused a frame: {_one_line(error)}") from error
 
     def wait(self) -> Mapping[str, Packet]:
         """Outputs of the latest feed, by stream; a stream without output is missing. Borrowed until the next feed."""
         try:
             self._graph.wait_until_idle()
         except (RuntimeError, ValueError) as error:
-            raise EngineFault(f"the face graph failed: {_first_line(error)}") from error
+            raise EngineFault(f"the face graph failed: {_one_line(error)}") from error
         return self._outputs
 
     def run(self, packets: Mapping[str, Packet]) -> Mapping[str, Packet]:
@@ -130,9 +131,10 @@ class Graph:
 
     def close(self) -> None:
         """Stops the graph's threads. Harmless when repeated."""
-        if self._graph is not None:
-            self._graph.close()
-            self._graph = None
+        graph, self._graph = self._graph, None
+        if graph is not None:
+            with suppress(RuntimeError, ValueError):  # a graph that failed says so once more when it is closed
+                graph.close()
 
 
 def image_packet(rgb_HW3: Rgb) -> Packet:
@@ -177,7 +179,7 @@ def parse_landmarks(serialized: bytes) -> Floats:
         return np.zeros((0, 3), np.float32)
     stride = serialized[1] + 2
     rows = np.frombuffer(serialized, np.uint8)
-    if rows.size % stride:
+    if stride < 17 or rows.size % stride:
         raise EngineFault("the face graph's landmarks have an unknown layout")
     rows = rows.reshape(-1, stride)
     if not (rows[:, [2, 7, 12]] == (0x0D, 0x15, 0x1D)).all():  # the tags of x, y and z
@@ -216,9 +218,9 @@ def _varint(message: bytes, at: int) -> tuple[int, int]:
             return value, at
 
 
-def _first_line(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0][:200] if lines else type(error).__name__
+def _one_line(error: Exception) -> str:
+    words = " ".join(str(error).split())
+    return words[:300] or type(error).__name__
 
 
 @contextmanager

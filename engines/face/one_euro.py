@@ -56,7 +56,7 @@ IRIS = Pace(rest_hz=0.36, per_speed=17.0, per_lag=60.0, speed_hz=9.6, doubt=3.9)
 LIPS = Pace(rest_hz=1.2, per_speed=15.0, per_lag=60.0, speed_hz=4.8, doubt=1.6)
 
 FIRST_NOISE = 0.01  # before any was measured
-MOST_NOISE = 0.03
+MOST_NOISE = 0.05
 AVERAGED = 12  # samples that count alike at the start
 NOISE_FALLS_S, NOISE_RISES_S = 0.3, 1.5  # time constants: motion that no line foretells must not pass for noise
 
@@ -127,7 +127,8 @@ class OneEuro:
         ratio = elapsed_s / max(self.elapsed_s, 1e-6)
         noise = rms(bend) * elapsed_s / math.sqrt(1.0 + (1.0 + ratio) ** 2 + ratio**2)
         constant_s = NOISE_FALLS_S if noise < self.noise else NOISE_RISES_S
-        self.noise += (1.0 - math.exp(-elapsed_s / constant_s)) * (noise - self.noise)
+        first = 1.0 / self.samples if self.samples <= AVERAGED else 0.0
+        self.noise += max(1.0 - math.exp(-elapsed_s / constant_s), first) * (noise - self.noise)
         self.noise = min(self.noise, MOST_NOISE)
 
 
