@@ -1,7 +1,6 @@
 """Pixels and latents: tracking, geometry, models and engines. Synchronous; knows neither network nor devices."""
 
 from engines.enroll import enroll
-from engines.enroll import enroll
 from engines.errors import (
     ConsentMissing,
     EngineFault,
@@ -15,7 +14,6 @@ from engines.errors import (
     nearest,
 )
 from engines.identity import Identity, Manifest
-from engines.identity_store import IdentityStore
 from engines.identity_store import IdentityStore
 from engines.marks.label import draw_label
 from engines.registry import engine_names
@@ -31,7 +29,6 @@ __all__ = [
     "EngineUnavailable",
     "Identity",
     "IdentityError",
-    "IdentityStore",
     "IdentityStore",
     "Manifest",
     "MediaError",
@@ -51,7 +48,6 @@ __all__ = [
     "blurred_scene",
     "draw_label",
     "engine_names",
-    "enroll",
     "enroll",
     "load",
     "nearest",

@@ -38,7 +38,7 @@ SHARPNESS_PX = 160  # faces are compared at this width
 LEAST_SHARPNESS = 0.013
 DARKEST_BRIGHT = 40.0  # the 95th percentile of a face's luminance, 0..255; the darkest skins in fair light are above 70
 MOST_BURNT = 0.25  # share of the face at the top of the range
-OTHER_PERSON = 2.0  # appearance difference: views of one person differ by up to 1.4, strangers by 2.4 and more
+OTHER_PERSON = 1.45  # appearance difference: the nearest view of one person is at most 1.1 away, strangers are 2.3 and more
 
 log = logging.getLogger(__name__)
 
@@ -263,7 +263,7 @@ def _warn_of_strangers(photos: Sequence[Photo]) -> None:
 def portrait(photo: Photo) -> Rgb:
     """The face with its hair and neck, uint8 [256, 256, 3]; what lies outside of the photo is its edge, repeated."""
     box = box_of_points(photo.points_px)
-    side = 1.75 * max(box.width_px, box.height_px)
+    side = 1.6 * max(box.width_px, box.height_px)
     x, y = (box.left_px + box.right_px) / 2, (box.top_px + box.bottom_px) / 2 - 0.06 * side
     pad = int(side) + 1
     wide = np.pad(photo.rgb_HW3, ((pad, pad), (pad, pad), (0, 0)), mode="edge")

@@ -31,7 +31,7 @@ class Identity:
 
     albedo_AA3      uint8 [A, A, 3], skin texture in the mesh's UV square, light taken out, no holes
     confidence_AA   uint8 [A, A], 255 where the photos saw the skin well, 0 where it was filled in
-    shape_S3        float32 [468, 3], neutral face, centimetres, x to the picture's right, y down, z away from the camera
+    shape_S3        float32 [468, 3], neutral face, centimetres, x to the picture's right, y down, z backwards
     iris_rgb        float32 [3], mean colour of the iris, 0..255
     portrait_PP3    uint8 [256, 256, 3], for people to recognise the identity in a list
     """

@@ -19,7 +19,7 @@ from engines.standby import blurred_scene, hide_face
 from engines.types import Rgb, Status, StepResult, TrackedFace
 
 if TYPE_CHECKING:
-    from engines.face.occlusion import OcclusionState, Occluder
+    from engines.face.occlusion import Occluder, OcclusionState
     from engines.face.track import FaceTracker, TrackState
 
 LEAST_SIDE_PX, MOST_SIDE_PX = 16, 8192
@@ -137,7 +137,8 @@ class Session:
         self, state: SessionState, rgb_HW3: Rgb, captured_s: float, picture: Rgb, watch: Stopwatch
     ) -> tuple[int, bool]:
         """Draws every face that is to be swapped. Returns how many faces are in view, and whether all were drawn."""
-        assert self._tracker is not None and state.track is not None
+        assert self._tracker is not None
+        assert state.track is not None
         tracking = self._tracker.step(state.track, rgb_HW3, captured_s)
         watch.lap("track")
         present = {face.person for face in tracking.faces}

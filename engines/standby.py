@@ -12,6 +12,7 @@ from engines.types import Box, Rgb
 
 SCENE_CELLS = 12  # across the picture's longer side: a face that fills it is left with fewer cells than a thumbnail
 FACE_CELLS = 4  # across a hidden face: eyes, nose and mouth fall into one or two cells each
+HIDDEN_OVER = 0.1  # of the box, on each side: the blur reaches beyond it and fades out there
 DIM = 0.55
 
 
@@ -28,8 +29,9 @@ def blurred_scene(rgb_HW3: Rgb) -> Rgb:
 def hide_face(canvas_HW3: Rgb, box: Box) -> None:
     """Makes a face in `canvas` unrecognisable in place: an ellipse around the box, blurred to a few cells."""
     height, width = canvas_HW3.shape[:2]
-    left, top = max(int(box.left_px), 0), max(int(box.top_px), 0)
-    right, bottom = min(int(box.right_px) + 1, width), min(int(box.bottom_px) + 1, height)
+    over_x, over_y = box.width_px * HIDDEN_OVER, box.height_px * HIDDEN_OVER
+    left, top = max(int(box.left_px - over_x), 0), max(int(box.top_px - over_y), 0)
+    right, bottom = min(int(box.right_px + over_x) + 1, width), min(int(box.bottom_px + over_y) + 1, height)
     if right - left < 2 or bottom - top < 2:
         return
     patch = np.ascontiguousarray(canvas_HW3[top:bottom, left:right])
@@ -38,13 +40,13 @@ def hide_face(canvas_HW3: Rgb, box: Box) -> None:
     y = (np.arange(top, bottom) - (box.top_px + box.bottom_px) / 2) / (box.height_px / 2)
     x = (np.arange(left, right) - (box.left_px + box.right_px) / 2) / (box.width_px / 2)
     distance = np.sqrt(x[None, :] ** 2 + y[:, None] ** 2)
-    alpha = (np.clip((1.15 - distance) / 0.15, 0, 1) * 255).astype(np.uint8)
+    alpha = (np.clip((1 + 2 * HIDDEN_OVER - distance) / HIDDEN_OVER, 0, 1) * 255).astype(np.uint8)
     lay_over(canvas_HW3, resize_bilinear(cells, patch.shape[0], patch.shape[1]), alpha, left, top)
 
 
 @lru_cache(maxsize=8)
 def _card(height_px: int, width_px: int, text: str) -> Rgb:
-    fade = np.linspace(46, 26, height_px, dtype=np.float32)[:, None, None] * np.float32([0.95, 1.0, 1.1])
+    fade = np.linspace(46, 26, height_px, dtype=np.float32)[:, None, None] * np.array([0.95, 1.0, 1.1], np.float32)
     card = Image.fromarray(np.broadcast_to(fade, (height_px, width_px, 3)).astype(np.uint8))
     if text:
         font = ImageFont.load_default(max(width_px / 32, 10))

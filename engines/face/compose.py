@@ -1,14 +1,15 @@
 """Lays the relit texture onto the driver's face: one pass over the pixels around the face, compiled.
 
 Legend: V = 468 skin landmarks and two rings of 36 points around the outline; B = pixels of the box around them.
-Every pixel of the box takes the driver's picture bent so that the driver's outline becomes the identity's (no second jaw
-beside the new one), and over it the identity's texture.
+Every pixel of the box takes the driver's picture bent so that the driver's outline becomes the identity's (no second
+jaw beside the new one), and over it the identity's texture.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +47,7 @@ def _mesh() -> tuple[NDArray[np.int32], Mask]:
     count = len(FACE_OVAL)
     loops = [FACE_OVAL, SKIN_LANDMARKS + np.arange(count), SKIN_LANDMARKS + count + np.arange(count)]
     ring = []
-    for inner, outer in zip(loops[:-1], loops[1:], strict=True):
+    for inner, outer in pairwise(loops):
         for i in range(count):
             a, b, c, d = inner[i], inner[(i + 1) % count], outer[i], outer[(i + 1) % count]
             ring += [(a, b, c), (b, d, c)]
@@ -89,7 +90,7 @@ def face_patch(
     count = len(FACE_OVAL)
     values[:, GRADE] = np.repeat([OUTLINE_GRADE, NEAR_GRADE, 0.0], [SKIN_LANDMARKS, count, count])
     triangles, part_T = _mesh()
-    in_box = result - np.float32([left, top, 0])
+    in_box = result - np.array([left, top, 0], np.float32)
     seen, part = rasterise(in_box, triangles, part_T, values, camera_px, int(bottom - top), int(right - left))
     return Patch(seen, part, int(left), int(top))
 
@@ -97,11 +98,11 @@ def face_patch(
 @kernel
 def sample(picture_HWC: Rgb, x: float, y: float, out: Floats) -> None:
     """All channels at a place between pixels, linear, edges repeated. Writes 0..255 into `out`, float32 [C]."""
-    x = min(max(x, np.float32(0)), np.float32(picture_HWC.shape[1] - 1))
-    y = min(max(y, np.float32(0)), np.float32(picture_HWC.shape[0] - 1))
-    x0, y0 = min(int(x), max(picture_HWC.shape[1] - 2, 0)), min(int(y), max(picture_HWC.shape[0] - 2, 0))
+    in_x = np.float32(min(max(x, 0.0), picture_HWC.shape[1] - 1.0))
+    in_y = np.float32(min(max(y, 0.0), picture_HWC.shape[0] - 1.0))
+    x0, y0 = min(int(in_x), max(picture_HWC.shape[1] - 2, 0)), min(int(in_y), max(picture_HWC.shape[0] - 2, 0))
     x1, y1 = min(x0 + 1, picture_HWC.shape[1] - 1), min(y0 + 1, picture_HWC.shape[0] - 1)
-    fx, fy = np.float32(x - x0), np.float32(y - y0)
+    fx, fy = np.float32(in_x - x0), np.float32(in_y - y0)
     a, b = (np.float32(1) - fx) * (np.float32(1) - fy), fx * (np.float32(1) - fy)
     c, d = (np.float32(1) - fx) * fy, fx * fy
     for k in range(out.shape[0]):
@@ -231,3 +232,32 @@ def patch_means(picture_HW3: Rgb, points_px: Floats, reach_px: int) -> Floats:
         for c in range(3):
             out[i, c] /= max(count, 1)
     return out
+
+
+def detail_octaves(before_HW3: Rgb, after_HW3: Rgb, patch: Patch) -> float:
+    """log2 of the fine detail of the drawn skin over that of the camera's picture in the same place."""
+    before, after = skin_detail(before_HW3, after_HW3, patch.part, patch.left_px, patch.top_px)
+    return float(np.log2((after + 0.5) / (before + 0.5)))
+
+
+@kernel
+def skin_detail(before_HW3: Rgb, after_HW3: Rgb, part: Mask, left_px: int, top_px: int) -> tuple[float, float]:
+    """Mean absolute Laplacian of the green channel over the skin, in two pictures; every other pixel."""
+    first, second, count = 0.0, 0.0, 0
+    rows, columns = before_HW3.shape[0], before_HW3.shape[1]
+    for row in range(1, part.shape[0] - 1, 2):
+        y = top_px + row
+        for column in range(1, part.shape[1] - 1, 2):
+            x = left_px + column
+            if part[row, column] != SKIN or not (0 < y < rows - 1 and 0 < x < columns - 1):
+                continue
+            count += 1
+            for which in range(2):
+                image = before_HW3 if which == 0 else after_HW3
+                around = int(image[y - 1, x, 1]) + int(image[y + 1, x, 1]) + int(image[y, x - 1, 1])
+                bend = abs(around + int(image[y, x + 1, 1]) - 4 * int(image[y, x, 1]))
+                if which == 0:
+                    first += bend
+                else:
+                    second += bend
+    return first / max(count, 1), second / max(count, 1)

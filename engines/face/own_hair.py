@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
+from engines.face.cleaning import LUMINANCE, log_colour
 from engines.face.compose import patch_means
 from engines.face.mesh import face_model
 from engines.face.rasterise import rasterise
 from engines.face.relight import Light, shading
-from engines.face.texture import LUMINANCE, log_colour, zones
+from engines.face.zones import Bools, zones
 from engines.types import SKIN_LANDMARKS, Floats, Mask, Rgb
 
 SIDE = 64  # texels across the atlas
@@ -36,10 +38,10 @@ class OwnHair:
 class _Grid:
     """Where each texel lies on the mesh: three landmarks and their shares; and the zones, shrunk to this grid."""
 
-    corner_U3: np.ndarray
+    corner_U3: NDArray[np.int64]
     share_U3: Floats
-    hairy: np.ndarray
-    rim: np.ndarray
+    hairy: Bools
+    rim: Bools
 
 
 @lru_cache(maxsize=1)
@@ -65,7 +67,7 @@ def _grid() -> _Grid:
 def own_hair(
     memory: OwnHair, rgb_HW3: Rgb, points_px: Floats, normals_S3: Floats, light: Light, captured_s: float
 ) -> Mask:
-    """Where the driver's hair lies over the face: uint8 [64, 64] in the atlas' square, 255 is hair. Updates `memory`."""
+    """Where the driver's hair lies over the face: uint8 [64, 64] in the atlas' square, 255 is hair. Feeds `memory`."""
     grid = _grid()
     at = np.einsum("uk,ukc->uc", grid.share_U3, points_px[grid.corner_U3]).astype(np.float32)
     normals = np.einsum("uk,ukc->uc", grid.share_U3, normals_S3[grid.corner_U3]).astype(np.float32)

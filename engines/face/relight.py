@@ -9,9 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engines.jit import kernel
 from engines.types import Floats
+
+Doubles = NDArray[np.float64]
 
 RIDGE = np.array([0.0] + [0.02] * 3 + [0.12] * 5)  # shrinks the fine terms first: little of the sphere is seen
 ROUNDS = 4  # of reweighting
@@ -30,7 +33,7 @@ def harmonics(normals_V3: Floats) -> Floats:
     """The nine basis functions (constant, linear, quadratic), unnormalised. [V, 3] unit vectors -> [V, 9]."""
     x, y, z = normals_V3[:, 0], normals_V3[:, 1], normals_V3[:, 2]
     basis = [np.ones_like(x), x, y, z, x * y, y * z, x * z, x * x - y * y, 3 * z * z - 1]
-    return np.stack(basis, axis=1).astype(np.float32)
+    return np.asarray(np.stack(basis, axis=1), np.float32)
 
 
 def fit_light(normals_V3: Floats, log_rgb_V3: Floats, weight_V: Floats) -> Light:
@@ -38,7 +41,9 @@ def fit_light(normals_V3: Floats, log_rgb_V3: Floats, weight_V: Floats) -> Light
 
     normals_V3: unit, camera axes. log_rgb_V3: natural logarithm of 8-bit colour. weight_V: 0 where no skin was seen.
     """
-    coefficients, mean = _ridge(harmonics(normals_V3), log_rgb_V3.astype(np.float32), weight_V.astype(np.float32), RIDGE)
+    coefficients, mean = _ridge(
+        harmonics(normals_V3), log_rgb_V3.astype(np.float32), weight_V.astype(np.float32), RIDGE
+    )
     return Light(coefficients, mean)
 
 
@@ -81,7 +86,7 @@ def _ridge(basis_VB: Floats, target_VC: Floats, weight_V: Floats, ridge_B: Float
 
 
 @kernel
-def solve_in_place(matrix: Floats, right: Floats) -> None:
+def solve_in_place(matrix: Doubles, right: Doubles) -> None:
     """Solves matrix @ x = right for a positive definite matrix; x replaces `right`, the matrix is used up."""
     size = matrix.shape[0]
     for i in range(size):
@@ -100,7 +105,7 @@ def solve_in_place(matrix: Floats, right: Floats) -> None:
 
 def shading(light: Light, normals_V3: Floats) -> Floats:
     """Log shading per channel, zero on average over the skin that the light was fitted on. [V, 3] -> [V, 3]."""
-    return harmonics(normals_V3) @ light.coefficients_BC
+    return np.asarray(harmonics(normals_V3) @ light.coefficients_BC, np.float32)
 
 
 def smoothed(before: Light | None, now: Light, share: float) -> Light:

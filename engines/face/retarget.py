@@ -19,6 +19,7 @@ from engines.face.mesh import (
     LIPS,
     RIGHT_IRIS,
     RIGHT_LIDS,
+    Indices,
     Pose,
     face_model,
     fit_pose,
@@ -55,7 +56,9 @@ def _expression_solver() -> tuple[Floats, Floats]:
     spread = np.concatenate([np.ones(len(identity)), np.full(len(expression), EXPRESSION_SPREAD)])
     gram = modes.T @ modes / LANDMARK_NOISE_CM**2 + np.diag(spread**-2)
     solver = np.linalg.solve(gram, modes.T / LANDMARK_NOISE_CM**2)
-    return np.ascontiguousarray(solver[len(identity) :].astype(np.float32)), np.ascontiguousarray(expression.T.astype(np.float32))
+    return np.ascontiguousarray(solver[len(identity) :].astype(np.float32)), np.ascontiguousarray(
+        expression.T.astype(np.float32)
+    )
 
 
 def without_expression(canonical_S3: Floats) -> Floats:
@@ -78,7 +81,7 @@ def product(matrix_RC: Floats, vector_C: Floats) -> Floats:
 
 
 def expression_energy(canonical_S3: Floats) -> float:
-    """How far a face is from rest: the squared expression weights, summed. 0 is a face at rest, a wide smile about 1."""
+    """How far a face is from rest: the sum of squared expression weights. 0 is at rest, a wide smile about 1."""
     solve, _ = _expression_solver()
     return float(((solve @ (canonical_S3 - face_model().mean_S3).reshape(-1)) ** 2).sum())
 
@@ -99,7 +102,7 @@ def observe(neutral: NeutralShape, pose: Pose, canonical_S3: Floats) -> Floats:
     return neutral.shape_S3
 
 
-def _apertures(shape_S3: Floats, pairs: np.ndarray) -> float:
+def _apertures(shape_S3: Floats, pairs: Indices) -> float:
     return float(np.linalg.norm(shape_S3[pairs[:, 0]] - shape_S3[pairs[:, 1]], axis=1).mean())
 
 
@@ -113,7 +116,7 @@ def shape_shift(identity_S3: Floats, driver_S3: Floats) -> Floats:
         together = shift[pairs].mean(axis=1)
         shift[pairs[:, 0]] = shift[pairs[:, 1]] = together
     length = np.linalg.norm(shift, axis=1, keepdims=True) + 1e-6
-    return (shift * np.tanh(length / MOST_SHIFT_CM) * MOST_SHIFT_CM / length).astype(np.float32)
+    return np.asarray(shift * np.tanh(length / MOST_SHIFT_CM) * MOST_SHIFT_CM / length, np.float32)
 
 
 def opened_lids(points_px: Floats, identity_S3: Floats, driver_S3: Floats) -> None:
@@ -142,4 +145,4 @@ def retarget(points_px: Floats, pose: Pose, identity_S3: Floats, driver_S3: Floa
 def oval_rings(points_px: Floats, reach: float) -> Floats:
     """The face's outline pushed outwards from its middle by `reach` of its radius. [36, 3]."""
     outline = points_px[FACE_OVAL]
-    return (outline + (outline - outline.mean(axis=0)) * reach).astype(np.float32)
+    return np.asarray(outline + (outline - outline.mean(axis=0)) * reach, np.float32)

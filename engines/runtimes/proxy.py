@@ -7,18 +7,20 @@ leaves them to relight, repair and blend (VividFace, arXiv 2412.11279, section 3
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from PIL import Image
 from scipy import ndimage
 
 from engines.errors import EngineFault
-from engines.face.compose import face_patch, lay_face, patch_means
+from engines.face.cleaning import LUMINANCE, log_colour
+from engines.face.compose import detail_octaves, face_patch, lay_face, patch_means
 from engines.face.mesh import FACE_OVAL, LEFT_IRIS, RIGHT_IRIS, face_model, vertex_normals
 from engines.face.own_hair import OwnHair, own_hair
 from engines.face.relight import Light, fit_light, shading, smoothed
 from engines.face.retarget import NeutralShape, canonical_face, observe, retarget
-from engines.face.texture import LUMINANCE, log_colour, zones
+from engines.face.zones import zones
 from engines.identity import ATLAS_PX, Identity
 from engines.runtimes.base import EngineState, Inputs
 from engines.settings import SwapSettings
@@ -27,10 +29,14 @@ from engines.types import SKIN_LANDMARKS, Floats, Mask, Rgb
 CAMERA_CM = 55.0  # assumed distance of eye and camera; perspective only decides how texture bends
 FEATHER = 0.055  # of the atlas: how far the texture fades in from the outline
 LIGHT_MEMORY_S = 0.25
+STEPS, COARSEST_PX = 4, 64  # texture levels an octave, and the side of the last
+SOFTEST, CRISPEST = 1.5, -0.5  # octaves
+CRISPER = 0.25  # octaves of detail the result may have over the camera's picture: wrinkles are not noise
 # tone = identity: how far brightness follows the driver's, whose skin tone is in it as well as the light. Less upwards,
 # since a dark-skinned identity must not turn pale on a pale driver; more downwards, since dim light is common.
 EXPOSURE_UP, EXPOSURE_DOWN = 0.25, 0.5
 TINT_SHARE = 0.25  # tone = identity: how far the colour of the light is believed to be in the driver's skin
+BLACK_SHARE = 0.8  # of the darkest level that is haze; the rest is that nothing in view is quite black
 MOST_BLACK = 90.0  # 0..255: beyond it a picture is bright rather than hazy
 
 
@@ -51,6 +57,7 @@ class ProxyState:
     light: Light | None = None
     hair: OwnHair = field(default_factory=OwnHair)
     black: float = -1.0
+    softness: float = 0.0  # octaves by which the texture is coarser than the picture could show
     iris_level: float = 0.0
     captured_s: float = 0.0
 
@@ -66,7 +73,7 @@ def _opacity() -> Mask:
 def _skin_weight() -> Floats:
     """1 for landmarks that lie on plain skin, 0 elsewhere. float32 [468]."""
     uv = np.round(face_model().uv_S2 * (ATLAS_PX - 1)).astype(int)
-    return zones().plain[uv[:, 1], uv[:, 0]].astype(np.float32)
+    return np.asarray(zones().plain[uv[:, 1], uv[:, 0]], np.float32)
 
 
 class Proxy:
@@ -95,16 +102,11 @@ class Proxy:
     def prepare(self, identity: Identity) -> PreparedIdentity:
         """The identity ready for drawing; kept until another one comes."""
         if self._prepared is None or self._prepared.identity is not identity:
-            full = np.concatenate([identity.albedo_AA3, self._opacity[..., None]], axis=2)
-            pyramid = [np.ascontiguousarray(full)]
-            while pyramid[-1].shape[0] > 64:
-                side = pyramid[-1].shape[0] // 2
-                halved = Image.fromarray(pyramid[-1], "RGBA").resize((side, side), Image.Resampling.BOX)
-                pyramid.append(np.ascontiguousarray(np.array(halved)))
+            pyramid = texture_levels(np.concatenate([identity.albedo_AA3, self._opacity[..., None]], axis=2))
             uv = np.round(face_model().uv_S2 * (ATLAS_PX // 8 - 1)).astype(int)
-            at_vertices = log_colour(pyramid[3][uv[:, 1], uv[:, 0], :3])
+            at_vertices = log_colour(pyramid[3 * STEPS][uv[:, 1], uv[:, 0], :3])
             mean = np.average(at_vertices, axis=0, weights=self._skin_S)
-            self._prepared = PreparedIdentity(identity, tuple(pyramid), mean.astype(np.float32))
+            self._prepared = PreparedIdentity(identity, pyramid, mean.astype(np.float32))
         return self._prepared
 
     def draw(
@@ -138,7 +140,7 @@ class Proxy:
             patch.part,
             patch.left_px,
             patch.top_px,
-            _level(ready.pyramid, points),
+            _level(ready.pyramid, points, state.softness),
             black,
             grade,
             hair,
@@ -148,12 +150,13 @@ class Proxy:
             iris_rgb,
             max(state.iris_level, 8.0),
         )
+        state.softness = next_softness(state.softness, detail_octaves(inputs.rgb_HW3, onto_HW3, patch))
 
     def _black(self, state: ProxyState, rgb_HW3: Rgb) -> float:
         """The camera's darkest level: what the darkest hundredth of the picture does not fall below, smoothed."""
         level = float(np.percentile(rgb_HW3[::8, ::8].mean(axis=2), 1))
         state.black = level if state.black < 0 else state.black + 0.05 * (level - state.black)
-        return min(state.black, MOST_BLACK)
+        return min(BLACK_SHARE * state.black, MOST_BLACK)
 
     def _irises(self, state: ProxyState, identity: Identity, inputs: Inputs) -> tuple[Floats, Floats]:
         """Both irises in the picture (x, y, radius), and the colour that they get at the driver's brightness."""
@@ -201,17 +204,36 @@ def tone_shift(driver_C: Floats, identity_C: Floats, tone: str) -> Floats:
     return np.asarray(kept + share * (difference - kept), np.float32)
 
 
+def next_softness(softness: float, excess_octaves: float) -> float:
+    """Moves the texture's softness against the excess of detail in the result: a slow controller, free of hunting."""
+    step = float(np.clip(excess_octaves - CRISPER, -1, 1)) * 0.08
+    return min(max(softness + step, CRISPEST), SOFTEST)
+
+
 def _circle(iris_53: Floats) -> tuple[float, float, float]:
     centre = iris_53[0, :2]
     radius = float(np.linalg.norm(iris_53[1:, :2] - centre, axis=1).mean())
     return float(centre[0]), float(centre[1]), max(radius, 0.5)
 
 
-def _level(pyramid: tuple[Rgb, ...], points_px: Floats) -> Rgb:
-    """The level of the pyramid with about one texel per pixel."""
+def texture_levels(full_AA4: Rgb) -> tuple[Rgb, ...]:
+    """The texture ever coarser, `STEPS` steps an octave: step i has lost the detail below 2 ** (i / STEPS) texels."""
+    octaves = [Image.fromarray(np.ascontiguousarray(full_AA4), "RGBA")]
+    while octaves[-1].width > COARSEST_PX:
+        side = octaves[-1].width // 2
+        octaves.append(octaves[-1].resize((side, side), Image.Resampling.BOX))
+    levels = []
+    for fine, coarse in pairwise(octaves):
+        soft = coarse.resize(fine.size, Image.Resampling.BILINEAR)
+        levels += [np.asarray(Image.blend(fine, soft, step / STEPS), np.uint8) for step in range(STEPS)]
+    return (*levels, np.asarray(octaves[-1], np.uint8))
+
+
+def _level(pyramid: tuple[Rgb, ...], points_px: Floats, softness: float) -> Rgb:
+    """The level with about one texel per pixel, coarser by `softness` octaves."""
     width_px = float(max(np.ptp(points_px[FACE_OVAL, 0]), np.ptp(points_px[FACE_OVAL, 1]) * 0.8))
-    texels = ATLAS_PX * 0.95 / max(width_px, 1.0)
-    return pyramid[min(max(round(np.log2(texels) - 0.15), 0), len(pyramid) - 1)]
+    octave = np.log2(ATLAS_PX * 0.95 / max(width_px, 1.0)) + softness
+    return pyramid[min(max(round(STEPS * octave), 0), len(pyramid) - 1)]
 
 
 def _uncovered(covered_HW: Mask, mask_from_frame: Floats, points: Floats) -> Floats:

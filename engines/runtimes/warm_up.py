@@ -21,8 +21,15 @@ def made_up_face(side_px: int) -> TrackedFace:
 
 def made_up_identity() -> Identity:
     """A grey face of mean shape."""
-    manifest = Manifest(format=1, name="warm-up", created="", consent="none", images_sha256=(), made_by="", synthetic=True)
+    manifest = Manifest(
+        format=1, name="warm-up", created="", consent="none", images_sha256=(), made_by="", synthetic=True
+    )
     grey = np.full((ATLAS_PX, ATLAS_PX, 3), 128, np.uint8)
     return Identity(
-        manifest, grey, grey[..., 0], face_model().mean_S3, np.full(3, 90, np.float32), np.zeros((256, 256, 3), np.uint8)
+        manifest,
+        grey,
+        grey[..., 0],
+        face_model().mean_S3,
+        np.full(3, 90, np.float32),
+        np.zeros((256, 256, 3), np.uint8),
     )

@@ -1,0 +1,151 @@
+"""Takes a photo's light, hair and gaps out of an unwrapped face texture.
+
+Colours are natural logarithms of 8-bit values, where light is a sum. Legend: A = side of the atlas in texels.
+Offline: nothing here is in the frame path.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from engines.face.relight import Light, fit_light, shading
+from engines.face.zones import UNIT, Bools, Zones
+from engines.identity import ATLAS_PX
+from engines.types import Floats, Rgb
+
+LUMINANCE = np.array([0.3, 0.6, 0.1], np.float32)
+FLOOR = 4.0  # 8-bit value added before the logarithm, so that black stays finite
+# Breadth in 64ths of the atlas, and the share of broad brightness and of broad shadow that is taken for light.
+# The light's quadratic terms are half believed where it is carried on to skin that it was not fitted on.
+HALF_QUADRATIC = np.array([1, 1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.5], np.float32)
+EVENED = ((3.0, 0.5, 0.4),)
+TINT_FREE, LIT_FREE = (0.05, 0.15), (0.22, 0.6)  # log units that pass, and the share of what goes beyond
+
+
+def log_colour(rgb: Rgb | Floats) -> Floats:
+    """8-bit colour -> natural logarithm, finite at black."""
+    return np.asarray(np.log(rgb.astype(np.float32) + np.float32(FLOOR)), np.float32)
+
+
+def from_log(log_rgb: Floats) -> Rgb:
+    """The inverse of log_colour, rounded and clipped to 8 bits."""
+    return np.asarray(np.clip(np.exp(log_rgb) - FLOOR + 0.5, 0, 255).astype(np.uint8))
+
+
+def light_and_foreign(log_rgb: Floats, normal: Floats, seen: Floats, places: Zones) -> tuple[Light, Bools]:
+    """The photo's light, and the texels that are not this person's skin: hair that hangs in, rims of glasses."""
+    step = max(ATLAS_PX // 128, 1)
+    grid = (slice(None, None, step), slice(None, None, step))
+
+    def fit(weight: Floats) -> Light:
+        chosen = weight[grid] > 0
+        return fit_light(normal[grid][chosen], log_rgb[grid][chosen], weight[grid][chosen])
+
+    light = fit(seen * places.cheeks if (seen * places.cheeks > 0.3).mean() > 0.02 else seen * places.plain)
+    foreign = _hair(log_rgb, normal, seen, places, light)
+    light = fit(seen * (places.plain | (places.hairy & ~foreign)))
+    return light, _hair(log_rgb, normal, seen, places, light)
+
+
+def _hair(log_rgb: Floats, normal: Floats, seen: Floats, places: Zones, light: Light) -> Bools:
+    """Texels of the hairy zones whose colour or roughness is not that of the plain skin. bool [A, A]."""
+    linear = Light(light.coefficients_BC * HALF_QUADRATIC[:, None], light.mean_C)
+    flat = log_rgb - shading(linear, normal.reshape(-1, 3).astype(np.float32)).reshape(log_rgb.shape) - light.mean_C
+    luminance = flat @ LUMINANCE
+    chroma = flat - luminance[..., None]
+    sure = places.cheeks & (seen > 0.5)
+    if not sure.any():
+        return np.zeros_like(places.oval)
+    middle, spread = _middle_and_spread(luminance[sure])
+    luminance = luminance - middle
+    tint_C, tint = _middle_and_spread(chroma[sure])
+    chroma = chroma - tint_C
+    mean = ndimage.gaussian_filter(luminance, 0.25 * UNIT)
+    rough = np.sqrt(
+        ndimage.gaussian_filter((luminance - ndimage.gaussian_filter(luminance, 0.6 * UNIT)) ** 2, 0.6 * UNIT)
+    )
+    smooth = float(np.median(rough[sure]))
+    dark, strange, strands = -2.5 * spread - 0.08, 4 * tint + 0.06, 3 * smooth + 0.03
+    odd = (mean < dark) | (np.abs(chroma).max(axis=-1) > strange) | (rough > strands)
+    hairy = places.hairy & ~(places.beard if _bearded(mean, rough, smooth, places) else np.False_)
+    odd &= hairy
+    odd = ndimage.binary_opening(odd, iterations=max(int(0.2 * UNIT), 1))
+    # Hair hangs from the rim: what is not joined to it is a mole, a wrinkle or a shadow and stays.
+    rim = places.oval & ~ndimage.binary_erosion(places.oval, iterations=int(1.5 * UNIT))
+    joined = ndimage.binary_propagation(
+        odd & rim, mask=ndimage.binary_dilation(odd, iterations=int(0.5 * UNIT)) & places.oval
+    )
+    return np.asarray(ndimage.binary_dilation(joined, iterations=int(1.8 * UNIT)) & hairy)
+
+
+def _bearded(mean: Floats, rough: Floats, smooth: float, places: Zones) -> bool:
+    """Whether chin and upper lip are hairy: then what is dark along the jaw is a beard and belongs to the person."""
+    rim = np.asarray(ndimage.distance_transform_edt(places.oval))
+    middle = places.beard & places.plain & (rim > 8 * UNIT)
+    return bool(np.median(mean[middle]) < -0.18 or np.median(rough[middle]) > 2.2 * smooth)
+
+
+def _middle_and_spread(values: Floats) -> tuple[Floats, float]:
+    """Median, per channel where there are several, and a robust standard deviation (1.48 MAD), at least 0.02."""
+    middle = np.median(values, axis=0)
+    return middle, max(1.48 * float(np.median(np.abs(values - middle))), 0.02)
+
+
+def _pressed(deviation: Floats, free: float, share: float) -> Floats:
+    """Lets a deviation through up to about `free`, and `share` of what goes beyond."""
+    return np.asarray(free * np.tanh(deviation / free) * (1 - share) + share * deviation)
+
+
+def evened(log_rgb: Floats, seen: Floats, places: Zones) -> Floats:
+    """Takes out what the harmonics left of the light: highlights, cast shadows, coloured patches, none of it skin.
+
+    Broad deviations of brightness and tint are measured on skin only (normalised convolution over what is no feature)
+    and taken off; shadows below the nose mostly stay, since a beard looks the same. Tint that is far from the face's
+    own is light as well, however small the patch: skin varies in brightness, hardly in tint.
+    """
+    sure = places.cheeks & (seen > 0.3)
+    if not sure.any():
+        return log_rgb
+    middle = np.median(log_rgb[sure], axis=0)
+    flat = log_rgb - middle
+    beard = ndimage.gaussian_filter(places.beard.astype(np.float32), UNIT)
+    for sigma, lit, shaded in EVENED:
+        luminance = flat @ LUMINANCE
+        weight = (seen * places.inside * ~places.features / (1 + (luminance / 0.5) ** 2)).astype(np.float32)
+        total = ndimage.gaussian_filter(weight, sigma * UNIT) + 1e-4
+        broad = ndimage.gaussian_filter(luminance * weight, sigma * UNIT) / total
+        flat = flat - (np.where(broad > 0, lit, shaded * (1 - 0.8 * beard)) * broad)[..., None]
+    luminance = flat @ LUMINANCE
+    tint = flat - luminance[..., None]
+    blood = ndimage.gaussian_filter(places.red.astype(np.float32), 0.5 * UNIT)[..., None]
+    tint = tint * blood + _pressed(tint, *TINT_FREE) * (1 - blood)
+    luminance = np.where((luminance > 0) & places.inside, _pressed(luminance, *LIT_FREE), luminance)
+    return np.asarray(luminance[..., None] + tint + middle, np.float32)
+
+
+def skin_white_balance(log_rgb: Floats, mean_C: Floats) -> Floats:
+    """Moves a face's mean tint into the range of human skin: what lies outside of it is the photo's light.
+
+    Range in log(red/green) and log(blue/green) of 8-bit sRGB, over the portraits and skins the project was tuned on.
+    """
+    ratio = np.array([mean_C[0] - mean_C[1], mean_C[2] - mean_C[1]])
+    allowed = np.clip(ratio, (0.18, -0.42), (0.46, -0.10))
+    move = (allowed - ratio) * 0.85
+    shift = np.array([move[0], 0.0, move[1]])
+    return np.asarray(log_rgb + shift - shift @ LUMINANCE, np.float32)
+
+
+def filled(values_AAC: Floats, weight_AA: Floats) -> Floats:
+    """Fills texels of low weight from their surroundings, coarse to fine (normalised convolution, Knutsson 1993)."""
+    result = np.zeros_like(values_AAC)
+    trust = np.zeros_like(weight_AA)
+    for sigma in (1.5, 3.0, 6.0, 12.0, 24.0, 48.0, 96.0):
+        blurred_weight = ndimage.gaussian_filter(weight_AA, sigma)
+        share = np.clip(blurred_weight * 4, 0, 1) * (1 - trust)
+        for c in range(values_AAC.shape[-1]):
+            blurred = ndimage.gaussian_filter(values_AAC[..., c] * weight_AA, sigma) / (blurred_weight + 1e-6)
+            result[..., c] += share * blurred
+        trust += share
+    result /= np.maximum(trust, 1e-6)[..., None]
+    return (values_AAC * weight_AA[..., None] + result * (1 - weight_AA[..., None])).astype(np.float32)
