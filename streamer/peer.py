@@ -85,7 +85,7 @@ class Peer:
         except TimeoutError:
             raise MediaError("the offer could not be answered in time") from None
         except Exception as error:  # the boundary to a stranger's text: aiortc raises anything on it
-            log.info("call %s: the offer was refused", self.call, exc_info=error)
+            log.info("call %s: the offer was refused", self.call[:6], exc_info=error)
             raise MediaError(f"the offer cannot be used: {_one_line(error)}") from error
         if self._sender is None:
             raise MediaError("the offer sends no picture")
@@ -134,7 +134,7 @@ class Peer:
                     continue
         finally:
             await self.close()
-            log.info("call %s ended: %s", self.call, self.ended_because or "the server ended it")
+            log.info("call %s ended: %s", self.call[:6], self.ended_because or "the server ended it")
 
     def hang_up(self, why: str) -> None:
         """Ends the call soon; `live` returns then."""
@@ -160,7 +160,7 @@ class Peer:
         try:
             await self._connection.close()
         except (AttributeError, InvalidStateError) as error:  # aiortc 1.16, of a connection that is half negotiated
-            log.info("call %s: its connection did not close cleanly", self.call, exc_info=error)
+            log.info("call %s: its connection did not close cleanly", self.call[:6], exc_info=error)
 
     def numbers(self) -> dict[str, object]:
         """The call in numbers, for the page and for /metrics."""
@@ -217,7 +217,7 @@ class Peer:
 
     def _on_state(self) -> None:
         state = self._connection.connectionState
-        log.info("call %s: %s", self.call, state)
+        log.info("call %s: %s", self.call[:6], state)
         if state in ("failed", "closed"):
             self.hang_up("the connection was lost" if state == "failed" else "the other side hung up")
 
@@ -268,7 +268,7 @@ class Peer:
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("call %s: a task failed", self.call, exc_info=error)
+            log.error("call %s: a task failed", self.call[:6], exc_info=error)
             self.hang_up("an internal error")
 
 

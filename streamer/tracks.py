@@ -195,7 +195,8 @@ class SwappedVideo(MediaStreamTrack):
         """The standby card where it is due."""
         if self._newest_in is None or self._curtain.wait_s(now_s) > 0:
             return None
-        since_s = max(now_s - self._newest_in.captured_s, 0.0)
+        # Stamped as the oldest picture that may still be sent, so that none that is on its way comes too late.
+        since_s = now_s - self._newest_in.captured_s - self._curtain.hold_s
         card = self._card
         card.pts = self._curtain.card(self._newest_in.pts + int(since_s / VIDEO_TIME_BASE), now_s)
         card.time_base = VIDEO_TIME_BASE  # the encoder changed it when the card was sent before

@@ -196,4 +196,4 @@ def _log_fault(seat: Seat[P], error: Exception, now_s: float) -> None:
     """With the traceback, but not thirty times a second."""
     if seat.fault_logged_s is None or now_s - seat.fault_logged_s >= FAULT_LOG_EVERY_S:
         seat.fault_logged_s = now_s
-        log.error("call %s: the engine failed; the standby picture is shown", seat.call, exc_info=error)
+        log.error("call %s: the engine failed; the standby picture is shown", seat.call[:6], exc_info=error)

@@ -10,6 +10,7 @@ let call = null;
 let stream = null;
 let attempt = 0; // every start and stop begins a new one; what belongs to an older one is thrown away
 let faultsBefore = 0;
+let troubleBefore = "";
 const kept = remembered();
 
 function remembered() {
@@ -176,7 +177,8 @@ function live(fresh, numbers) {
     say("Live: the result is shown");
   }
   const trouble = pictureTrouble(numbers);
-  complain(trouble);
+  if (trouble === "" || trouble === troubleBefore) complain(trouble); // what lasts a moment needs no words
+  troubleBefore = trouble;
   faultsBefore = numbers.faults;
   document.body.dataset.showing = numbers.showing;
   showNumbers(numbers, fresh.ages.quantiles(performance.now()));
@@ -195,6 +197,7 @@ function showNumbers(numbers, onScreen) {
   keep("ageKind", onScreen ? "camera-to-screen" : "in-the-server");
   keep("ageP50Ms", age.p50);
   keep("ageP95Ms", age.p95);
+  keep("ageCount", age.count);
   keep("serverAgeP50Ms", numbers.age_ms.p50);
   keep("serverAgeP95Ms", numbers.age_ms.p95);
   keep("fps", numbers.fps_out);

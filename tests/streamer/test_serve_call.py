@@ -176,3 +176,28 @@ async def test_sound_waits_for_its_picture() -> None:
     sound.stop()
     with pytest.raises(MediaStreamError):
         await sound.recv()
+
+
+async def test_after_the_card_the_next_young_picture_is_sent_at_once() -> None:
+    """A picture that was on its way while the card fell is not late, as long as it is young."""
+    stats = CallStats()
+    video = SwappedVideo("mine", stats, standby_frame(48, 64))
+    now_s = time.monotonic()
+
+    def picture(captured_s: float) -> CameraPicture:
+        pts = 900_000 + round((captured_s - now_s) * 90_000)
+        return CameraPicture(standby_frame(48, 64), pts, Fraction(1, 90_000), captured_s)
+
+    for age_s in (0.4, 0.2, 0.1):
+        video.saw(picture(now_s - age_s))
+    card = await video.recv()
+    assert stats.shown == {"card": 1}
+    assert card.pts is not None
+    card_pts = card.pts
+    on_its_way = picture(now_s - 0.2)
+    video.deliver(Outcome("mine", on_its_way, negative(plain((1, 2, 3))), 1.0))
+    sent = await video.recv()
+    assert sent.pts == on_its_way.pts
+    assert card_pts < on_its_way.pts
+    assert stats.dropped == {}
+    video.stop()
