@@ -25,14 +25,16 @@ NEAR_RING, FAR_RING = 0.22, 0.6  # of the face's radius beyond its outline; at t
 NEAR_FOLLOWS = 0.45  # of the outline's shift
 RING_DEPTH = 0.35  # of the face's radius behind the outline, so that the face wins where they overlap
 OUTLINE_GRADE, NEAR_GRADE = 0.8, 0.45  # how far the driver's own skin takes the result's tone at outline and near ring
-U, V, DRIVER_X, DRIVER_Y, RED, GREEN, BLUE, GRADE = range(8)
-VALUES = 8
+U, V, DRIVER_X, DRIVER_Y, RED, GREEN, BLUE, GRADE, SOLID = range(9)
+VALUES = 9
+EDGE_ON, FULL_ON = 0.0, 0.22  # cosine to the camera between which the texture fades: no hard edge at the silhouette
+WET_GRADE = 0.4  # how far eyes and teeth follow where the result is darker than the driver
 IRIS_SHARE = 0.75  # of the identity's iris colour in the result's
 
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """The visible mesh in one box of the frame. values: float32 [h, w, 8], part: uint8 [h, w]."""
+    """The visible mesh in one box of the frame. values: float32 [h, w, 9], part: uint8 [h, w]."""
 
     values: Floats
     part: Mask
@@ -71,11 +73,18 @@ def _with_rings(points_px: Floats, moved_px: Floats) -> tuple[Floats, Floats]:
 
 
 def face_patch(
-    points_px: Floats, moved_px: Floats, gain_S3: Floats, camera_px: float, height_px: int, width_px: int
+    points_px: Floats,
+    moved_px: Floats,
+    normals_S3: Floats,
+    gain_S3: Floats,
+    camera_px: float,
+    height_px: int,
+    width_px: int,
 ) -> Patch | None:
     """Rasterises the result's mesh over the frame. None where the face is outside of it.
 
     points_px, moved_px: float32 [>= 468, 3], landmarks of the driver and of the result.
+    normals_S3: float32 [468, 3], of the result; z < 0 faces the camera.
     gain_S3: float32 [468, 3], what the albedo is multiplied with.
     """
     driver, result = _with_rings(points_px, moved_px)
@@ -87,6 +96,8 @@ def face_patch(
     values[:SKIN_LANDMARKS, U:DRIVER_X] = face_model().uv_S2
     values[:, DRIVER_X:RED] = driver[:, :2]
     values[:SKIN_LANDMARKS, RED:GRADE] = gain_S3
+    facing = np.clip((-normals_S3[:, 2] - EDGE_ON) / (FULL_ON - EDGE_ON), 0, 1)
+    values[:SKIN_LANDMARKS, SOLID] = facing * facing * (3 - 2 * facing)
     count = len(FACE_OVAL)
     values[:, GRADE] = np.repeat([OUTLINE_GRADE, NEAR_GRADE, 0.0], [SKIN_LANDMARKS, count, count])
     triangles, part_T = _mesh()
@@ -157,6 +168,10 @@ def lay_face(
     """
     atlas, hair_side = texture_AA4.shape[0] - 1, hair_UU.shape[0] - 1
     colour, texel = np.empty(3, np.float32), np.empty(4, np.float32)
+    # White eyes and teeth follow a darker face part of the way: at full brightness they would glow in it.
+    before = grade_23[0, 0] + grade_23[0, 1] + grade_23[0, 2]
+    after = grade_23[0, 0] * grade_23[1, 0] + grade_23[0, 1] * grade_23[1, 1] + grade_23[0, 2] * grade_23[1, 2]
+    wet = 1 + WET_GRADE * (min(after / max(before, np.float32(1)), np.float32(1)) - 1)
     clear = 1 - black / np.float32(255)
     for row in range(part.shape[0]):
         for column in range(part.shape[1]):
@@ -170,7 +185,13 @@ def lay_face(
                 kx = keep_from_frame[0, 0] * x + keep_from_frame[0, 1] * y + keep_from_frame[0, 2]
                 ky = keep_from_frame[1, 0] * x + keep_from_frame[1, 1] * y + keep_from_frame[1, 2]
                 free = 1 - masked(keep_MM, kx, ky)
-                alpha = texel[3] / np.float32(255) * free * (1 - masked(hair_UU, u * hair_side, v * hair_side))
+                alpha = (
+                    texel[3]
+                    / np.float32(255)
+                    * values[row, column, SOLID]
+                    * free
+                    * (1 - masked(hair_UU, u * hair_side, v * hair_side))
+                )
                 if alpha < np.float32(0.998):
                     sample(frame_HW3, x, y, colour)
                     regrade(colour, grade_23, values[row, column, GRADE] * free)
@@ -182,6 +203,8 @@ def lay_face(
                 regrade(colour, grade_23, values[row, column, GRADE])
             else:
                 sample(frame_HW3, x, y, colour)
+                for c in range(3):
+                    colour[c] *= wet
             if kind == EYE:
                 repaint_iris(colour, x, y, iris_23, iris_rgb, iris_level, black)
             for c in range(3):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engines.face.detect import Detection
-from engines.face.mediapipe_graph import Graph, Packet, float_value, landmark_values, square_packet
+from engines.face.mediapipe_graph import Graph, Packet, float_value, landmark_values, network, square_packet
 from engines.types import LANDMARKS, Box, Floats
 
 _MESH = """
@@ -27,31 +27,6 @@ node {
   output_stream: "TENSORS:input"
   options { [mediapipe.ImageToTensorCalculatorOptions.ext] {
     output_tensor_width: 192 output_tensor_height: 192 output_tensor_float_range { min: 0 max: 1 } } }
-}
-node {
-  calculator: "ConstantSidePacketCalculator"
-  output_side_packet: "PACKET:path"
-  options { [mediapipe.ConstantSidePacketCalculatorOptions.ext] {
-    packet { string_value: "mediapipe/modules/face_landmark/face_landmark_with_attention.tflite" } } }
-}
-node {
-  calculator: "ResourceProviderCalculator"
-  input_side_packet: "RESOURCE_ID:path"
-  output_side_packet: "RESOURCE:resource"
-}
-node {
-  calculator: "TfLiteModelCalculator"
-  input_side_packet: "MODEL_RESOURCE:resource"
-  output_side_packet: "MODEL:model"
-}
-node { calculator: "TfLiteCustomOpResolverCalculator" output_side_packet: "OP_RESOLVER:ops" }
-node {
-  calculator: "InferenceCalculator"
-  input_stream: "TENSORS:input"
-  output_stream: "TENSORS:output"
-  input_side_packet: "MODEL:model"
-  input_side_packet: "OP_RESOLVER:ops"
-  options { [mediapipe.InferenceCalculatorOptions.ext] { delegate { xnnpack { } } } }
 }
 node {
   calculator: "SplitTensorVectorCalculator"
@@ -96,7 +71,7 @@ class FaceMesh:
     """The landmark net. One thread at a time; remembers nothing."""
 
     def __init__(self) -> None:
-        self._graph = Graph(_MESH, ("landmarks", "score"))
+        self._graph = Graph(_MESH + network("face_landmark/face_landmark_with_attention"), ("landmarks", "score"))
 
     def find(self, image: Packet, square: Square, height_px: int, width_px: int) -> tuple[Floats, float]:
         """float32 [478, 3] in pixels of the frame (x, y, and z on the same scale), and the score 0..1.

@@ -137,6 +137,37 @@ class Graph:
                 graph.close()
 
 
+def network(model: str) -> str:
+    """The nodes that run one of MediaPipe's bundled models, from stream `input` to stream `output` (tensors)."""
+    return f"""
+    node {{
+      calculator: "ConstantSidePacketCalculator"
+      output_side_packet: "PACKET:path"
+      options {{ [mediapipe.ConstantSidePacketCalculatorOptions.ext] {{
+        packet {{ string_value: "mediapipe/modules/{model}.tflite" }} }} }}
+    }}
+    node {{
+      calculator: "ResourceProviderCalculator"
+      input_side_packet: "RESOURCE_ID:path"
+      output_side_packet: "RESOURCE:resource"
+    }}
+    node {{
+      calculator: "TfLiteModelCalculator"
+      input_side_packet: "MODEL_RESOURCE:resource"
+      output_side_packet: "MODEL:model"
+    }}
+    node {{ calculator: "TfLiteCustomOpResolverCalculator" output_side_packet: "OP_RESOLVER:ops" }}
+    node {{
+      calculator: "InferenceCalculator"
+      input_stream: "TENSORS:input"
+      output_stream: "TENSORS:output"
+      input_side_packet: "MODEL:model"
+      input_side_packet: "OP_RESOLVER:ops"
+      options {{ [mediapipe.InferenceCalculatorOptions.ext] {{ delegate {{ xnnpack {{ }} }} }} }}
+    }}
+    """
+
+
 def image_packet(rgb_HW3: Rgb) -> Packet:
     """A copy of the picture for graphs. The same packet may be fed to several of them."""
     library = bindings()

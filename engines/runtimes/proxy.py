@@ -35,7 +35,7 @@ CRISPER = 0.25  # octaves of detail the result may have over the camera's pictur
 # tone = identity: how far brightness follows the driver's, whose skin tone is in it as well as the light. Less upwards,
 # since a dark-skinned identity must not turn pale on a pale driver; more downwards, since dim light is common.
 EXPOSURE_UP, EXPOSURE_DOWN = 0.25, 0.5
-TINT_SHARE = 0.25  # tone = identity: how far the colour of the light is believed to be in the driver's skin
+TINT_SHARE = 0.5  # tone = identity: how far the colour of the light is believed to be in the driver's skin
 BLACK_SHARE = 0.8  # of the darkest level that is haze; the rest is that nothing in view is quite black
 MOST_BLACK = 90.0  # 0..255: beyond it a picture is bright rather than hazy
 
@@ -127,7 +127,7 @@ class Proxy:
         shift = tone_shift(light.mean_C, ready.mean_C, settings.tone)
         black = self._black(state, inputs.rgb_HW3)
         gain = lifted(np.exp(shading(light, normals) + shift), ready.mean_C, black)
-        patch = face_patch(points, moved, gain, CAMERA_CM * pose.px_per_cm, height, width)
+        patch = face_patch(points, moved, normals, gain, CAMERA_CM * pose.px_per_cm, height, width)
         if patch is None:
             raise EngineFault("the face is outside of the picture")
         grade = np.stack([np.exp(light.mean_C), np.exp(ready.mean_C + shift - light.mean_C)]).astype(np.float32)
@@ -225,8 +225,12 @@ def texture_levels(full_AA4: Rgb) -> tuple[Rgb, ...]:
     levels = []
     for fine, coarse in pairwise(octaves):
         soft = coarse.resize(fine.size, Image.Resampling.BILINEAR)
-        levels += [np.asarray(Image.blend(fine, soft, step / STEPS), np.uint8) for step in range(STEPS)]
-    return (*levels, np.asarray(octaves[-1], np.uint8))
+        levels += [_pixels(Image.blend(fine, soft, step / STEPS)) for step in range(STEPS)]
+    return (*levels, _pixels(octaves[-1]))
+
+
+def _pixels(image: Image.Image) -> Rgb:
+    return np.asarray(image, np.uint8).copy()
 
 
 def _level(pyramid: tuple[Rgb, ...], points_px: Floats, softness: float) -> Rgb:
