@@ -38,7 +38,7 @@ SHARPNESS_PX = 160  # faces are compared at this width
 LEAST_SHARPNESS = 0.013
 DARKEST_BRIGHT = 40.0  # the 95th percentile of a face's luminance, 0..255; the darkest skins in fair light are above 70
 MOST_BURNT = 0.25  # share of the face at the top of the range
-OTHER_PERSON = 1.45  # appearance difference: the nearest view of one person is at most 1.1 away, strangers are 2.3 and more
+OTHER_PERSON = 1.45  # appearance difference to the nearest other photo: one person 1.1 at most, strangers 1.6 to 5
 
 log = logging.getLogger(__name__)
 

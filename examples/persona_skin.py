@@ -156,7 +156,8 @@ def painted_face(assets: Assets, persona: Persona, lips_AA: F32, places: F32) ->
         rim = ring_mask(assets, side, 5.0)
         face = face * (1 - (persona.liner * np.minimum(rim * 1.6, 1))[..., None])
     brow = assets.picture(f"brows_ictuv/{persona.brow}_ictuv1024.png", "RGBA")
-    cover = (np.clip(brow[..., 3] * persona.brow_strength, 0, 1))[..., None]
+    tail = ramp(np.abs(places[::2, ::2, 0]), 6.0, 5.0)  # some layers end in a line that runs on to the temple
+    cover = (np.clip(brow[..., 3] * persona.brow_strength, 0, 1) * tail)[..., None]
     strand = 0.6 + 0.8 * brow[..., :3].mean(axis=2, keepdims=True)
     face = face * (1 - cover) + cover * np.array(persona.brow_colour, np.float32) * strand
     return with_beard(persona, enlarged(face), places, enlarged(lips_AA[..., None])[..., 0], rng)

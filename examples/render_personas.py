@@ -53,7 +53,7 @@ PERSONAS = (
     Persona(
         name="amara", shape={0: 1.0, 1: -0.8, 2: -1.7}, seed=11, shape_noise=0.45,
         skins={"young_darkskinned_male": 0.3, "young_lightskinned_female2": 0.35, "young_lightskinned_female3": 0.35},
-        skin_lab=(36.0, 14.0, 19.0), skin_contrast=0.75,
+        skin_lab=(30.0, 13.0, 16.5), skin_contrast=0.7,
         brow="eyebrow002", brow_colour=(0.012, 0.009, 0.008), brow_strength=1.0,
         hair="afro01", hair_colour=(0.0015, 0.0012, 0.001), hair_light=(0.022, 0.015, 0.012), hair_gloss=0.15,
         eye="brownlight", eye_tint=(0.35, 0.30, 0.28), cloth=(0.55, 0.22, 0.05),
@@ -65,9 +65,9 @@ PERSONAS = (
         skin_lab=(62.0, 14.0, 17.0), skin_contrast=1.1,
         brow="eyebrow001", brow_colour=(0.16, 0.145, 0.13), brow_strength=0.8,
         hair="short04", hair_colour=(0.07, 0.068, 0.066), hair_light=(0.50, 0.49, 0.47), scalp_tint=0.45,
-        eye="grey", eye_tint=(0.62, 0.80, 0.98), cloth=(0.03, 0.05, 0.09),
+        eye="grey", eye_tint=(0.50, 0.58, 0.68), cloth=(0.03, 0.05, 0.09),
         lashes=0.5, wrinkles=1.8, freckles=0.6, creases=1.0, stubble=0.55, stubble_colour=(0.24, 0.22, 0.20),
-        grow={"eyeBlink": 0.10, "mouthFrown": 0.12, "browDown": 0.15},
+        grow={"eyeBlink": 0.10, "mouthFrown": 0.04, "browDown": 0.12},
     ),
     Persona(
         name="lucia", shape={0: 1.3, 1: 0.1, 2: -0.9}, seed=37, shape_noise=0.4,

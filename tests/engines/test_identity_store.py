@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -19,6 +20,8 @@ from safetensors.numpy import save_file
 from engines.errors import IdentityError
 from engines.identity import ATLAS_PX, Identity, Manifest
 from engines.identity_store import BUILT_IN, IdentityStore, check_name, default_directory, read_identity, write_identity
+
+VIEWS = Path(__file__).parents[2] / "docs" / "personas"
 
 
 def made_up(name: str = "ada") -> Identity:
@@ -298,6 +301,8 @@ def test_built_in_personas_are_whole_synthetic_and_read_only(tmp_path: Path) -> 
         persona = store.load(name)
         assert persona.name == name
         assert persona.manifest.synthetic
+        views = [VIEWS / name / f"{view}.jpg" for view in ("front", "left", "right", "up")]
+        assert persona.manifest.images_sha256 == tuple(hashlib.sha256(view.read_bytes()).hexdigest() for view in views)
         assert (BUILT_IN / f"{name}.safetensors").stat().st_size < 1_500_000
         with pytest.raises(IdentityError, match="built in"):
             store.save(made_up(name))
