@@ -119,6 +119,8 @@ async def _serve(config: ServerConfig, ready: Callable[[str], None]) -> None:
     if sys.platform != "win32":
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    if not config.swap.label:
+        log.warning("the label that says that the face is synthetic is switched off for every call")
     app = create_app(config)
     # No access log: the page's address carries the token.
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)

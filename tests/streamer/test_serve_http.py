@@ -270,6 +270,13 @@ def test_a_port_in_use_is_one_clear_line() -> None:
             run_server(ServerConfig(port=port))
 
 
+def test_switching_the_label_off_is_written_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(CannotListen):
+        run_server(ServerConfig(host="192.0.2.77", swap=SwapSettings(label=False)))
+    assert "label" in caplog.text
+    assert "switched off" in caplog.text
+
+
 def test_an_address_that_is_not_ours_is_one_clear_line() -> None:
     with pytest.raises(CannotListen, match=r"cannot listen on 192\.0\.2\.77 port"):
         run_server(ServerConfig(host="192.0.2.77", port=0))
