@@ -28,7 +28,8 @@ from engines.types import Box, Floats, Rgb
 
 LARGEST_PX = 2400  # longer photos are scaled down: the texture has 512 texels across the whole face
 LEAST_FACE_PX = 80
-FACE_SCORE = 0.5
+DETECTION_SCORE = 0.68  # faces, with a border round them, get 0.75 to 0.97; eyeballs and the like up to 0.61
+FACE_SCORE = 0.5  # of the landmark net, which is easily sure
 SECOND_FACE_SHARE = 0.35  # smaller than this beside the largest face: somebody far behind
 BORDER_SHARE = 0.4  # grey border for a second look, since detectors miss faces that fill the picture
 MOST_TURNED_DEG = 60.0
@@ -76,6 +77,8 @@ class FaceFinder:
         self._detector.feed(packet, both=True)
         faces: list[Found] = []
         for detection in self._detector.collect(height_px, width_px):
+            if detection.score < DETECTION_SCORE:
+                continue
             rough_px, _ = self._mesh.find(packet, square_of_detection(detection), height_px, width_px)
             face = self._land(packet, rough_px, height_px, width_px)
             if face.score >= FACE_SCORE and all(overlap(face.box_px, other.box_px) < 0.5 for other in faces):

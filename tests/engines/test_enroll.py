@@ -106,6 +106,11 @@ def test_no_photo_and_no_face() -> None:
         enrol_views(np.zeros((400, 400), np.uint8))
 
 
+def test_what_merely_looks_at_you_is_no_face(shared_data: Path) -> None:
+    for file in sorted((shared_data / "eyes").glob("*.jpg")):
+        assert "no face" in refused(read(file))
+
+
 def test_the_number_of_the_bad_photo_is_told() -> None:
     assert refused(view("amara"), np.zeros((300, 300, 3), np.uint8)).startswith("photo 2 of 2: no face")
 
