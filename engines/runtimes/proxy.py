@@ -230,13 +230,13 @@ def texture_levels(full_AA4: Rgb) -> tuple[Rgb, ...]:
 
 
 def _pixels(image: Image.Image) -> Rgb:
-    return np.asarray(image, np.uint8).copy()
+    return np.array(image, np.uint8)
 
 
 def _level(pyramid: tuple[Rgb, ...], points_px: Floats, softness: float) -> Rgb:
     """The level with about one texel per pixel, coarser by `softness` octaves."""
     width_px = float(max(np.ptp(points_px[FACE_OVAL, 0]), np.ptp(points_px[FACE_OVAL, 1]) * 0.8))
-    octave = np.log2(ATLAS_PX * 0.95 / max(width_px, 1.0)) + softness
+    octave = float(np.log2(ATLAS_PX * 0.95 / max(width_px, 1.0))) + softness
     return pyramid[min(max(round(STEPS * octave), 0), len(pyramid) - 1)]
 
 
