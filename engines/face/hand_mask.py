@@ -20,7 +20,7 @@ BONES = np.array(
     ],
     np.float32,
 )  # fmt: skip
-FOREARM_RADIUS, FOREARM_LENGTH = 0.30, 1.3
+FOREARM_RADIUS, FOREARM_LENGTH = 0.30, 2.0
 EDGE = 1.0  # cells over which the mask fades
 WRIST, MIDDLE_KNUCKLE = 0, 9
 

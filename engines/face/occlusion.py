@@ -21,13 +21,16 @@ from engines.face.mesh import face_model, vertex_normals
 from engines.face.own_look import HOLE, MOVING, SKIN, OwnLook, alien, learn
 from engines.face.rasterise import rasterise
 from engines.face.regions import LEFT_LIDS, MOUTH, RIGHT_LIDS
-from engines.face.regions_on_grid import components, dilate, erode, mean_of_nine
+from engines.face.regions_on_grid import components, dilate, erode, grow_alike, mean_of_nine
 from engines.types import SKIN_LANDMARKS, Floats, Mask, Occlusion, Rgb, TrackedFace
 
 SURE, LIKELY = 1.0, 0.5  # foreign enough to start a thing; foreign enough to belong to one
-LEAST_AREA = 0.025  # of the face: a smaller thing is a glint or a hair
+LEAST_AREA = 0.015  # of the face: a smaller thing is a glint or a hair
 LEAST_SOLID = 0.35  # share of a thing that is surely foreign
+ENCLOSED = 5  # cells: lips and eyes this far inside a thing's outline are behind it
 BRIDGED = 3  # cells: holes and gaps this wide inside a thing are closed
+ALIKE, ALIKE_SPREADS = 0.25, 2.0  # how alike its cells are that lie off the compared skin
+GROWN = 24  # cells: how far off the compared skin a thing is followed
 SURE_HAND, LIKELY_HAND = 0.75, 0.5  # the hand net's score to take a hand up, and to keep it
 MOST_HANDS = 2
 REACH = 2.4  # side of the square in which palms are looked for, in grids
@@ -85,6 +88,7 @@ class Occluder:
         colours = grid_colours(np.ascontiguousarray(rgb_HW3), frame_from_grid(square), GRID_PX)
         uv, part = face_on_grid(face.points_px, into_grid)
         thing = _thing(state, alien(state.look, colours, uv, part), part, hand)
+        thing = _whole(thing, colours, part)
         covered = np.maximum(hand, thing)
         state.covered_GG = covered
         if face.score > 0.9:
@@ -116,7 +120,10 @@ class Occluder:
                     followed.append(hand.points_px)
                 masks.append(mask)
         state.hands = followed
-        return np.maximum.reduce(masks) if masks else np.zeros((GRID_PX, GRID_PX), np.uint8)
+        covered = np.zeros((GRID_PX, GRID_PX), np.uint8)
+        for mask in masks:
+            np.maximum(covered, mask, out=covered)
+        return covered
 
     def _ask(self, state: OcclusionState, image: Packet, square: Square, height_px: int, width_px: int) -> None:
         state.asked = Square(square.x_px, square.y_px + DOWN * square.size_px, REACH * square.size_px, 0.0)
@@ -161,7 +168,8 @@ def face_on_grid(points_px: Floats, into_grid: Floats) -> tuple[Floats, Mask]:
     on_grid = np.concatenate((to_grid(skin[:, :2], into_grid), skin[:, 2:3] * np.float32(scale)), axis=1)
     values = np.concatenate((model.uv_S2, facing), axis=1).astype(np.float32)
     triangles = np.concatenate((model.triangles_T3, model.eye_triangles_T3, model.mouth_triangles_T3))
-    return rasterise(on_grid.astype(np.float32), triangles, _parts(), values, 1e5, GRID_PX, GRID_PX)
+    drawn, part = rasterise(on_grid.astype(np.float32), triangles, _parts(), values, 1e5, GRID_PX, GRID_PX)
+    return drawn, part
 
 
 def _parts() -> Mask:
@@ -171,7 +179,8 @@ def _parts() -> Mask:
     moving[np.concatenate((LEFT_LIDS, RIGHT_LIDS, MOUTH[MOUTH < SKIN_LANDMARKS]))] = True
     skin = np.where(moving[model.triangles_T3].all(axis=1), MOVING, SKIN)
     holes = np.full(len(model.eye_triangles_T3) + len(model.mouth_triangles_T3), HOLE)
-    return np.concatenate((skin, holes)).astype(np.uint8)
+    parts: Mask = np.concatenate((skin, holes)).astype(np.uint8)
+    return parts
 
 
 def _thing(state: OcclusionState, foreign: Floats, part: Mask, hand: Mask) -> Mask:
@@ -192,16 +201,19 @@ def _thing(state: OcclusionState, foreign: Floats, part: Mask, hand: Mask) -> Ma
         if (before[area] > 0).any() or (dilate(state.suspect_GG, 2)[area] > 0).any() or (hand[area] > 0).any():
             thing[area] = 255
     state.suspect_GG = suspect
-    return _with_holes(thing, part)
+    return thing
 
 
-def _with_holes(thing: Mask, part: Mask) -> Mask:
-    """Covers lids, lips, eyes and mouth, which are not compared, where what is about them is covered."""
+def _whole(thing: Mask, colours: Floats, part: Mask) -> Mask:
+    """Carries a thing on to where nothing is compared: lids, lips, eyes and mouth that it encloses, the grid beside the
+    face, and whatever of these looks like it."""
     if not thing.any():
         return thing
+    grown = grow_alike(thing, colours, (part != SKIN).astype(np.uint8), ALIKE, ALIKE_SPREADS, GROWN)
     unknown = (part == MOVING) | (part == HOLE)
-    closed = erode(dilate(thing, 6), 6)
-    return np.where(unknown & (closed > 0), np.uint8(255), thing)
+    closed = erode(dilate(thing, ENCLOSED), ENCLOSED)
+    whole: Mask = np.where(unknown & (closed > 0), np.uint8(255), grown)
+    return whole
 
 
 def _places(hands: list[Floats], palms: list[Palm]) -> list[tuple[Square, float]]:

@@ -21,7 +21,7 @@ CALM = 0.3  # how much the light of the frame before counts, in shares of the fa
 ROUNDS = 3  # of the robust fit of the light
 
 OWN_BRIGHTNESS, OWN_RATIO = 0.25, 0.05  # deviations that any face may show
-ALIEN = 3.0  # deviations from what is usual that count as 1
+ALIEN = 2.0  # deviations from what is usual that count as 1
 SKIN_RATIO, SKIN_BRIGHTNESS = 0.11, 0.9  # what is this close to the person's own skin is skin, whatever was there
 LEAST_FACING = 0.3  # cosine to the camera: below it a texel is a smear
 SKIN, MOVING, HOLE = 1, 2, 3  # parts of the face on the grid: compared; lids and lips, not compared; eyes and mouth
