@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from engines.face.grid import GRID_PX, frame_from_grid, grid_colours, grid_from_frame, grid_square, to_grid
+from engines.face.grid import DARK, GRID_PX, frame_from_grid, grid_colours, grid_from_frame, grid_square, to_grid
 from engines.face.hand_mask import hand_mask
 from engines.face.hands import HandFinder, Palm, square_of_hand, square_of_palm
 from engines.face.landmarks import Square
@@ -33,11 +33,14 @@ ALIKE, ALIKE_SPREADS = 0.25, 2.0  # how alike its cells are that lie off the com
 GROWN = 24  # cells: how far off the compared skin a thing is followed
 SURE_HAND, LIKELY_HAND = 0.75, 0.5  # the hand net's score to take a hand up, and to keep it
 MOST_HANDS = 2
-REACH = 2.4  # side of the square in which palms are looked for, in grids
+REACH = 2.0  # side of the square in which palms are looked for, in grids
 DOWN = 0.25  # ... and how far it lies lower, in grids: hands come from below
-ALERT_EVERY, IDLE_EVERY = 3, 12  # frames between two looks for palms: something moves near the face, or nothing does
-MOTION = 6.0  # grey levels: a change of a cell of the surroundings that counts as motion
-ALERT_S = 0.5  # for how long motion counts
+# Frames between two looks for palms: skin moves near the face, something is known to cover it, neither.
+SKIN_MOVES_EVERY, COVERED_EVERY, IDLE_EVERY = 3, 5, 12
+MOTION = 8.0  # grey levels: a change of a cell of the surroundings that counts as motion
+SKIN_ALIKE = 0.16  # how near a moving cell's colour ratios are to the person's skin, for the cell to be a hand's
+CLOSE = np.s_[1:10, 2:10]  # the cells of the surroundings from which a hand is before the face within a few frames
+ALERT_S = 0.2  # for how long motion counts
 LOST_AFTER = 30  # frames after which a look that nobody collects is thrown away
 GONE_S = 1.0  # after a longer pause nothing of the frame before holds
 
@@ -102,15 +105,14 @@ class Occluder:
         height, width = rgb_HW3.shape[:2]
         found = self._collect(state)
         self._notice_motion(state, rgb_HW3, square, now_s)
-        alert = bool(state.hands) or now_s - state.moved_s < ALERT_S or bool(state.covered_GG.any())
         state.since_palms += 1
-        asking = self._asking is None and state.since_palms >= (ALERT_EVERY if alert else IDLE_EVERY)
+        asking = self._asking is None and state.since_palms >= _palms_every(state, now_s)
         image = image_packet(rgb_HW3) if asking or found or state.hands else None
         if asking:
             self._ask(state, image, square, height, width)
         masks: list[Mask] = []
         followed: list[Floats] = []
-        for place, least in _places(state.hands, found):
+        for place, least in _places(state.hands, [palm for palm in found if _may_touch(palm, square)]):
             if len(followed) == MOST_HANDS or any(_same_hand(place, points) for points in followed):
                 continue
             hand = self._hands.hand(image, place, height, width)
@@ -140,22 +142,33 @@ class Occluder:
         return []
 
     def _notice_motion(self, state: OcclusionState, rgb_HW3: Rgb, square: Square, now_s: float) -> None:
-        """Whether anything moves about the face: then a hand may be coming."""
+        """Whether anything of the skin's colour moves about the face: then a hand may be coming."""
         now = surroundings(rgb_HW3, square)
-        if state.surroundings is not None and float(np.abs(now - state.surroundings).max()) > MOTION:
-            state.moved_s = now_s
+        if state.surroundings is not None:
+            moved = np.abs(now - state.surroundings)[..., 1] > MOTION
+            if state.look.skin_3 is not None:
+                tints = np.log((now[..., ::2] + DARK) / (now[..., 1:2] + DARK)) - state.look.skin_3[1:]
+                moved &= np.abs(tints).max(axis=-1) < SKIN_ALIKE
+            if moved[CLOSE].any():
+                state.moved_s = now_s
         state.surroundings = now
 
 
+def _palms_every(state: OcclusionState, now_s: float) -> int:
+    if now_s - state.moved_s < ALERT_S:
+        return SKIN_MOVES_EVERY
+    return COVERED_EVERY if state.hands or state.covered_GG.any() else IDLE_EVERY
+
+
 def surroundings(rgb_HW3: Rgb, square: Square) -> Floats:
-    """Brightness of 12x12 cells about the face, on places that only move when the head does by a good deal."""
+    """Colours of 12x12 cells about the face, on places that only move when the head does by a good deal."""
     step = max(square.size_px / 6, 1.0)
     height, width = rgb_HW3.shape[:2]
     left, top = round(square.x_px / step) * step, round((square.y_px + DOWN * square.size_px) / step) * step
     offsets = (np.arange(36) - 17.5) * step * REACH / 6
     x = np.clip(left + offsets, 0, width - 1).astype(np.intp)
     y = np.clip(top + offsets, 0, height - 1).astype(np.intp)
-    cells: Floats = rgb_HW3[y[:, None], x[None, :], 1].reshape(12, 3, 12, 3).mean(axis=(1, 3)).astype(np.float32)
+    cells: Floats = rgb_HW3[y[:, None], x[None, :]].reshape(12, 3, 12, 3, 3).mean(axis=(1, 3)).astype(np.float32)
     return cells
 
 
@@ -228,7 +241,14 @@ def _same_hand(place: Square, points_px: Floats) -> bool:
     return bool(apart < 0.25 * min(place.size_px, other.size_px))
 
 
+def _may_touch(palm: Palm, square: Square) -> bool:
+    """Whether the fingers of a palm can be on the grid."""
+    hand = square_of_palm(palm)
+    away = max(abs(hand.x_px - square.x_px), abs(hand.y_px - square.y_px))
+    return away < (hand.size_px + square.size_px) / 2
+
+
 def _near(points_px: Floats, square: Square) -> bool:
     """Whether a hand touches the grid, or nearly."""
     away = np.abs(points_px - np.array([square.x_px, square.y_px], np.float32)).max(axis=1)
-    return bool(away.min() < 0.7 * square.size_px)
+    return bool(away.min() < 0.6 * square.size_px)
