@@ -20,6 +20,8 @@ from engines.face.retarget import oval_rings
 from engines.jit import kernel
 from engines.types import SKIN_LANDMARKS, Floats, Mask, Rgb
 
+Real = float | np.float32
+
 SKIN, EYE, MOUTH, RING = 1, 2, 3, 4  # parts of the mesh
 NEAR_RING, FAR_RING = 0.22, 0.6  # of the face's radius beyond its outline; at the far ring nothing moves any more
 NEAR_FOLLOWS = 0.45  # of the outline's shift
@@ -27,6 +29,7 @@ RING_DEPTH = 0.35  # of the face's radius behind the outline, so that the face w
 OUTLINE_GRADE, NEAR_GRADE = 0.8, 0.45  # how far the driver's own skin takes the result's tone at outline and near ring
 U, V, DRIVER_X, DRIVER_Y, RED, GREEN, BLUE, GRADE, SOLID = range(9)
 VALUES = 9
+OPAQUE = np.float32(0.998)  # from here on the driver's pixel is not even read
 EDGE_ON, FULL_ON = 0.0, 0.22  # cosine to the camera between which the texture fades: no hard edge at the silhouette
 WET_GRADE = 0.4  # how far eyes and teeth follow where the result is darker than the driver
 IRIS_SHARE = 0.75  # of the identity's iris colour in the result's
@@ -107,7 +110,7 @@ def face_patch(
 
 
 @kernel
-def sample(picture_HWC: Rgb, x: float, y: float, out: Floats) -> None:
+def sample(picture_HWC: Rgb, x: Real, y: Real, out: Floats) -> None:
     """All channels at a place between pixels, linear, edges repeated. Writes 0..255 into `out`, float32 [C]."""
     in_x = np.float32(min(max(x, 0.0), picture_HWC.shape[1] - 1.0))
     in_y = np.float32(min(max(y, 0.0), picture_HWC.shape[0] - 1.0))
@@ -126,15 +129,15 @@ def sample(picture_HWC: Rgb, x: float, y: float, out: Floats) -> None:
 
 
 @kernel
-def masked(mask_MM: Mask, x: float, y: float) -> float:
+def masked(mask_MM: Mask, x: Real, y: Real) -> np.float32:
     """A mask at a place between its cells, linear, 0..1; nothing outside of it."""
     if not (0 <= x < mask_MM.shape[1] - 1 and 0 <= y < mask_MM.shape[0] - 1):
-        return 0.0
+        return np.float32(0)
     x0, y0 = int(x), int(y)
     fx, fy = np.float32(x - x0), np.float32(y - y0)
     upper = mask_MM[y0, x0] * (1 - fx) + mask_MM[y0, x0 + 1] * fx
     lower = mask_MM[y0 + 1, x0] * (1 - fx) + mask_MM[y0 + 1, x0 + 1] * fx
-    return float((upper * (1 - fy) + lower * fy) / np.float32(255))
+    return np.float32((upper * (1 - fy) + lower * fy) / np.float32(255))
 
 
 @kernel
@@ -146,14 +149,14 @@ def lay_face(
     left_px: int,
     top_px: int,
     texture_AA4: Rgb,
-    black: float,
+    black: Real,
     grade_23: Floats,
     hair_UU: Mask,
     keep_MM: Mask,
     keep_from_frame: Floats,
     iris_23: Floats,
     iris_rgb: Floats,
-    iris_level: float,
+    iris_level: Real,
 ) -> None:
     """Draws the patch into `onto`.
 
@@ -166,53 +169,68 @@ def lay_face(
     iris_rgb         float32 [3], colour that the irises get, for brightness 1
     iris_level       mean luminance of the driver's irises, 0..255: keeps pupil and highlight what they are
     """
-    atlas, hair_side = texture_AA4.shape[0] - 1, hair_UU.shape[0] - 1
     colour, texel = np.empty(3, np.float32), np.empty(4, np.float32)
-    # White eyes and teeth follow a darker face part of the way: at full brightness they would glow in it.
-    before = grade_23[0, 0] + grade_23[0, 1] + grade_23[0, 2]
-    after = grade_23[0, 0] * grade_23[1, 0] + grade_23[0, 1] * grade_23[1, 1] + grade_23[0, 2] * grade_23[1, 2]
-    wet = 1 + WET_GRADE * (min(after / max(before, np.float32(1)), np.float32(1)) - 1)
-    clear = 1 - black / np.float32(255)
+    wet = wet_gain(grade_23)
     for row in range(part.shape[0]):
         for column in range(part.shape[1]):
             kind = part[row, column]
             if kind == 0:
                 continue
-            x, y = values[row, column, DRIVER_X], values[row, column, DRIVER_Y]
+            here = values[row, column]
+            own_x, own_y = np.float32(left_px + column), np.float32(top_px + row)
+            free = np.float32(1) - kept(keep_MM, keep_from_frame, own_x, own_y)
+            # What is in front of the face stays where it is: it is not bent with the face behind it.
+            x = own_x + free * (here[DRIVER_X] - own_x)
+            y = own_y + free * (here[DRIVER_Y] - own_y)
+            alpha = np.float32(0)
             if kind == SKIN:
-                u, v = values[row, column, U], values[row, column, V]
-                sample(texture_AA4, u * atlas, v * atlas, texel)
-                kx = keep_from_frame[0, 0] * x + keep_from_frame[0, 1] * y + keep_from_frame[0, 2]
-                ky = keep_from_frame[1, 0] * x + keep_from_frame[1, 1] * y + keep_from_frame[1, 2]
-                free = 1 - masked(keep_MM, kx, ky)
-                alpha = (
-                    texel[3]
-                    / np.float32(255)
-                    * values[row, column, SOLID]
-                    * free
-                    * (1 - masked(hair_UU, u * hair_side, v * hair_side))
-                )
-                if alpha < np.float32(0.998):
-                    sample(frame_HW3, x, y, colour)
-                    regrade(colour, grade_23, values[row, column, GRADE] * free)
-                for c in range(3):
-                    skin = black + clear * texel[c] * values[row, column, RED + c]
-                    colour[c] = colour[c] + alpha * (skin - colour[c]) if alpha < np.float32(0.998) else skin
-            elif kind == RING:
+                sample(texture_AA4, here[U] * (texture_AA4.shape[0] - 1), here[V] * (texture_AA4.shape[0] - 1), texel)
+                hair = masked(hair_UU, here[U] * (hair_UU.shape[0] - 1), here[V] * (hair_UU.shape[0] - 1))
+                alpha = texel[3] / np.float32(255) * here[SOLID] * free * (np.float32(1) - hair)
+            if alpha < OPAQUE:
                 sample(frame_HW3, x, y, colour)
-                regrade(colour, grade_23, values[row, column, GRADE])
-            else:
-                sample(frame_HW3, x, y, colour)
-                for c in range(3):
-                    colour[c] *= wet
-            if kind == EYE:
-                repaint_iris(colour, x, y, iris_23, iris_rgb, iris_level, black)
+                if kind in (SKIN, RING):
+                    regrade(colour, grade_23, here[GRADE] * free)
+                else:
+                    for c in range(3):
+                        colour[c] *= np.float32(1) + free * (wet - np.float32(1))
+                if kind == EYE:
+                    repaint_iris(colour, x, y, iris_23, iris_rgb, iris_level, black, IRIS_SHARE * free)
+            if alpha > 0:
+                lay_skin(colour, texel, here, alpha, black)
             for c in range(3):
                 onto_HW3[top_px + row, left_px + column, c] = np.uint8(min(max(colour[c] + 0.5, 0), 255))
 
 
 @kernel
-def regrade(colour: Floats, grade_23: Floats, share: float) -> None:
+def kept(keep_MM: Mask, keep_from_frame: Floats, x: Real, y: Real) -> np.float32:
+    """How far something in front of the face hides it at a place of the frame, 0..1."""
+    return masked(
+        keep_MM,
+        keep_from_frame[0, 0] * x + keep_from_frame[0, 1] * y + keep_from_frame[0, 2],
+        keep_from_frame[1, 0] * x + keep_from_frame[1, 1] * y + keep_from_frame[1, 2],
+    )
+
+
+@kernel
+def wet_gain(grade_23: Floats) -> np.float32:
+    """White eyes and teeth follow a darker face part of the way: at full brightness they would glow in it."""
+    before = grade_23[0, 0] + grade_23[0, 1] + grade_23[0, 2]
+    after = grade_23[0, 0] * grade_23[1, 0] + grade_23[0, 1] * grade_23[1, 1] + grade_23[0, 2] * grade_23[1, 2]
+    return np.float32(1 + WET_GRADE * (min(after / max(before, 1.0), 1.0) - 1))
+
+
+@kernel
+def lay_skin(colour: Floats, texel: Floats, here: Floats, alpha: Real, black: Real) -> None:
+    """Blends the relit texel over `colour`, in place, in the camera's haze."""
+    clear = np.float32(1 - black / 255)
+    for c in range(3):
+        skin = black + clear * texel[c] * here[RED + c]
+        colour[c] = colour[c] + alpha * (skin - colour[c]) if alpha < OPAQUE else skin
+
+
+@kernel
+def regrade(colour: Floats, grade_23: Floats, share: Real) -> None:
     """Takes the driver's skin around the face part of the way to the result's tone, in place; leaves all else."""
     red, green, blue = colour[0] + 1, colour[1] + 1, colour[2] + 1
     level = red + green + blue
@@ -226,7 +244,7 @@ def regrade(colour: Floats, grade_23: Floats, share: float) -> None:
 
 @kernel
 def repaint_iris(
-    colour: Floats, x: float, y: float, iris_23: Floats, iris_rgb: Floats, iris_level: float, black: float
+    colour: Floats, x: Real, y: Real, iris_23: Floats, iris_rgb: Floats, iris_level: Real, black: Real, share: Real
 ) -> None:
     """Gives a pixel of the driver's eye the identity's iris colour, in place; pupil and highlight stay."""
     for eye in range(2):
@@ -234,7 +252,7 @@ def repaint_iris(
         if distance < 1.0:
             bright = max(0.3 * colour[0] + 0.6 * colour[1] + 0.1 * colour[2] - black, 0.0)
             level = bright / max(iris_level - black, 6.0)
-            inside = IRIS_SHARE * min((1.0 - distance) * 4, 1.0) * min(max((2.0 - level) * 2, 0.0), 1.0)
+            inside = share * min((1.0 - distance) * 4, 1.0) * min(max((2.0 - level) * 2, 0.0), 1.0)
             for c in range(3):
                 colour[c] += inside * (black + iris_rgb[c] * bright - colour[c])
 

@@ -141,7 +141,7 @@ class Proxy:
             patch.left_px,
             patch.top_px,
             _level(ready.pyramid, points, state.softness),
-            black,
+            np.float32(black),
             grade,
             hair,
             occlusion.covered_HW if occlusion is not None else np.zeros((2, 2), np.uint8),
