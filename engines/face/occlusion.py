@@ -95,7 +95,8 @@ class Occluder:
         covered = np.maximum(hand, thing)
         state.covered_GG = covered
         if face.score > 0.9:
-            learn(state.look, colours, uv, part, dilate(covered, BRIDGED), elapsed_s)
+            only_thing = np.where(hand > 0, np.uint8(0), thing)
+            learn(state.look, colours, uv, part, dilate(covered, BRIDGED), only_thing, elapsed_s)
         on_face = part > 0
         share = float(covered[on_face].mean()) / 255 if on_face.any() else 0.0
         return Occlusion(covered, into_grid, share)

@@ -17,6 +17,9 @@ from engines.types import Floats, Mask
 UV_PX = 48
 SEASONED = 8.0  # frames that a texel must have been seen in before it is believed
 LEARN_S = 4.0  # time constant of what is remembered
+# What stays before the face for this long becomes part of it: new glasses, or a face that was covered when the call
+# began. Else a mistake of the memory would show the real face for as long as the call lasts.
+ABSORB_S = 20.0
 CALM = 0.3  # how much the light of the frame before counts, in shares of the face's cells
 ROUNDS = 3  # of the robust fit of the light
 
@@ -56,15 +59,36 @@ def alien(look: OwnLook, colours_GG3: Floats, uv_GG3: Floats, part_GG: Mask) -> 
 
 
 def learn(
-    look: OwnLook, colours_GG3: Floats, uv_GG3: Floats, part_GG: Mask, covered_GG: Mask, elapsed_s: float
+    look: OwnLook,
+    colours_GG3: Floats,
+    uv_GG3: Floats,
+    part_GG: Mask,
+    covered_GG: Mask,
+    thing_GG: Mask,
+    elapsed_s: float,
 ) -> None:
-    """Takes in what is not covered, with the light of this frame taken off."""
+    """Takes in what is not covered, with the light of this frame taken off, and slowly what a thing covers."""
     share = min(max(elapsed_s, 0.0) / LEARN_S, 1.0)
-    _learn(look.mean_UU3, look.spread_UU3, look.seen_UU, colours_GG3, uv_GG3, part_GG, covered_GG, look.light_5, share)
+    _take_in(look, colours_GG3, uv_GG3, part_GG, covered_GG == 0, share, True)
+    if thing_GG.any():
+        _take_in(look, colours_GG3, uv_GG3, part_GG, thing_GG > 0, min(max(elapsed_s, 0.0) / ABSORB_S, 1.0), False)
     bare = (part_GG == SKIN) & (covered_GG == 0) & (uv_GG3[..., 2] > 0.6)
     if bare.sum() > 100:
         skin: Floats = np.median(colours_GG3[bare], axis=0).astype(np.float32)
         look.skin_3 = skin if look.skin_3 is None else look.skin_3 + np.float32(max(share, 0.02)) * (skin - look.skin_3)
+
+
+def _take_in(
+    look: OwnLook,
+    colours_GG3: Floats,
+    uv_GG3: Floats,
+    part_GG: Mask,
+    where_GG: NDArray[np.bool_],
+    share: float,
+    first_counts_whole: bool,
+) -> None:
+    texels = look.mean_UU3, look.spread_UU3, look.seen_UU
+    _learn(*texels, colours_GG3, uv_GG3, part_GG, where_GG, look.light_5, share, first_counts_whole)
 
 
 def _fit_light(away_N6: NDArray[np.float32], before_5: Floats) -> Floats:
@@ -179,15 +203,16 @@ def _learn(
     colours_GG3: Floats,
     uv_GG3: Floats,
     part_GG: Mask,
-    covered_GG: Mask,
+    where_GG: NDArray[np.bool_],
     light_5: Floats,
     share: float,
+    first_counts_whole: bool,
 ) -> None:
     side, texels = part_GG.shape[0], seen_UU.shape[0]
     total = np.zeros((texels, texels, 4), np.float32)
     for row in range(side):
         for column in range(side):
-            if part_GG[row, column] != SKIN or covered_GG[row, column] > 0 or uv_GG3[row, column, 2] < LEAST_FACING:
+            if part_GG[row, column] != SKIN or not where_GG[row, column] or uv_GG3[row, column, 2] < LEAST_FACING:
                 continue
             x, y = 2.0 * column / (side - 1) - 1.0, 2.0 * row / (side - 1) - 1.0
             u = min(max(int(uv_GG3[row, column, 0] * texels), 0), texels - 1)
@@ -200,7 +225,9 @@ def _learn(
         for u in range(texels):
             if total[v, u, 3] == 0:
                 continue
-            step = max(np.float32(share), 1 / (seen_UU[v, u] + 1))
+            step = np.float32(share)
+            if first_counts_whole:
+                step = max(step, 1 / (seen_UU[v, u] + 1))
             for k in range(3):
                 off = total[v, u, k] / total[v, u, 3] - mean_UU3[v, u, k]
                 mean_UU3[v, u, k] += step * off
