@@ -64,7 +64,7 @@ def test_enlarging_is_pillow_s_bilinear(height: int, width: int) -> None:
 @settings(max_examples=40)
 @given(SIDES, SIDES, SIDES, SIDES)
 def test_resizing_never_leaves_the_range_of_the_source(rows: int, columns: int, height: int, width: int) -> None:
-    source = noise(rows, columns, columns) // 2 + 60
+    source = (noise(rows, columns, columns) // 2 + 60).astype(np.uint8)
     for resized in (resize_area(source, height, width), resize_bilinear(source, height, width)):
         assert resized.shape == (height, width, 3)
         assert resized.dtype == np.uint8
@@ -86,7 +86,12 @@ def test_the_identity_warp_is_exact(height: int, width: int) -> None:
 
 @pytest.mark.parametrize(
     "source_from_out",
-    [[[1, 0, 3], [0, 1, -2]], [[1, 0, 0.37], [0, 1, 0.81]], [[0.8, -0.45, 9], [0.45, 0.8, -4]], [[3, 0, -7], [0, 2, 5]]],
+    [
+        [[1, 0, 3], [0, 1, -2]],
+        [[1, 0, 0.37], [0, 1, 0.81]],
+        [[0.8, -0.45, 9], [0.45, 0.8, -4]],
+        [[3, 0, -7], [0, 2, 5]],
+    ],
 )
 def test_warps_like_scipy_with_repeated_edges(source_from_out: list[list[float]]) -> None:
     source = smooth(40, 33)
