@@ -121,6 +121,9 @@ def evened(log_rgb: Floats, seen: Floats, places: Zones) -> Floats:
     blood = ndimage.gaussian_filter(places.red.astype(np.float32), 0.5 * UNIT)[..., None]
     tint = tint * blood + _pressed(tint, *TINT_FREE) * (1 - blood)
     luminance = np.where((luminance > 0) & places.inside, _pressed(luminance, *LIT_FREE), luminance)
+    # What is left of hair and its shadow along the hairline is held close to the skin.
+    hairline = ndimage.gaussian_filter((places.hairy & ~places.beard & ~places.brows).astype(np.float32), 0.5 * UNIT)
+    luminance = luminance + hairline * (_pressed(luminance, 0.1, 0.2) - luminance)
     return np.asarray(luminance[..., None] + tint + middle, np.float32)
 
 

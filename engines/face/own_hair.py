@@ -60,7 +60,8 @@ def _grid() -> _Grid:
     places = zones()
     step = places.oval.shape[0] // SIDE
     oval = places.oval[step // 2 :: step, step // 2 :: step]
-    hairy = places.hairy[step // 2 :: step, step // 2 :: step] & (shares.sum(axis=1).reshape(SIDE, SIDE) > 0)
+    mine = places.hairy & ~places.brows  # a raised brow is not a fringe
+    hairy = mine[step // 2 :: step, step // 2 :: step] & (shares.sum(axis=1).reshape(SIDE, SIDE) > 0)
     return _Grid(corners, shares, hairy, oval & ~ndimage.binary_erosion(oval, iterations=2))
 
 

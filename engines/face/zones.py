@@ -37,6 +37,7 @@ class Zones:
     cheeks: Bools  # the part of it below the eyes and beside the mouth: skin for certain
     features: Bools  # brows, eyes, lips, nostrils, a little enlarged: dark or red by nature, not by light
     red: Bools  # lips and the rims of the eyes, whose tint is not the skin's
+    brows: Bools  # brows with room around them
     beard: Bools  # where a beard may grow
     hairy: Bools  # where the photo's hair may hang in: forehead, temples, the rim down to the mouth
     oval: Bools  # within the outline
@@ -82,13 +83,5 @@ def zones() -> Zones:
     features = eyes | brows | lips | _polygon(NOSTRILS, 0.4 * UNIT)
     beard = oval & (v > nose_base)
     inside = oval & ~_polygon(RIGHT_EYE) & ~_polygon(LEFT_EYE) & ~_polygon(INNER_LIPS)
-    return Zones(
-        inside,
-        plain,
-        cheeks,
-        features,
-        lips | _polygon(RIGHT_EYE, 0.4 * UNIT) | _polygon(LEFT_EYE, 0.4 * UNIT),
-        beard,
-        hairy & ~eyes & ~thin_brows,
-        oval,
-    )
+    red = lips | _polygon(RIGHT_EYE, 0.4 * UNIT) | _polygon(LEFT_EYE, 0.4 * UNIT)
+    return Zones(inside, plain, cheeks, features, red, brows, beard, hairy & ~eyes & ~thin_brows, oval)
