@@ -92,6 +92,11 @@ class Session:
     def warm_up(self, height_px: int, width_px: int) -> None:
         """Compiles kernels and starts graphs for one picture size, so that the first frame is not late."""
         self._drawer.warm_up()
+        if self._tracker is not None and self._occluder is not None:
+            from engines.runtimes.warm_up import made_up_face
+
+            self._tracker.warm_up(made_up_face(256), 256)
+            self._occluder.warm_up(made_up_face(256), 256)
         grey = np.full((height_px, width_px, 3), 128, np.uint8)
         self.step(self.init(), grey, 0.0)
 

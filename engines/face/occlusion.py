@@ -42,6 +42,7 @@ SKIN_ALIKE = 0.16  # how near a moving cell's colour ratios are to the person's 
 CLOSE = np.s_[1:10, 2:10]  # the cells of the surroundings from which a hand is before the face within a few frames
 ALERT_S = 0.2  # for how long motion counts
 LOST_AFTER = 30  # frames after which a look that nobody collects is thrown away
+WARM_UP_STEPS = 14
 GONE_S = 1.0  # after a longer pause nothing of the frame before holds
 
 
@@ -74,6 +75,21 @@ class Occluder:
 
     def init(self) -> OcclusionState:
         return OcclusionState()
+
+    def warm_up(self, face: TrackedFace, side_px: int) -> None:
+        """Compiles the kernels and runs the nets once: a face is learned, and then a thing comes before it.
+
+        `face` is any face in a square picture of that side.
+        """
+        state, skin = self.init(), np.full((side_px, side_px, 3), (190, 140, 120), np.uint8)
+        thing = skin.copy()
+        thing[side_px // 2 :, side_px // 3 :] = (20, 40, 160)
+        for step in range(WARM_UP_STEPS):
+            self.step(state, skin if step < WARM_UP_STEPS - 3 else thing, face, step / 30)
+        square = grid_square(face.points_px)
+        hand = self._hands.hand(image_packet(skin), square, side_px, side_px)
+        hand_mask(to_grid(hand.points_px, grid_from_frame(square)), GRID_PX)
+        self._collect(state)
 
     def close(self) -> None:
         """Stops the nets."""

@@ -13,6 +13,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
+
 from engines.face.appearance import OTHER_PERSON, SAME_PERSON, Appearance, appearance, difference, remember
 from engines.face.bystanders import Bystander, Bystanders, centre, same_place, widen
 from engines.face.cut import Thumbnail, is_cut, thumbnail
@@ -135,6 +137,12 @@ class FaceTracker:
 
     def init(self) -> TrackState:
         return TrackState()
+
+    def warm_up(self, face: TrackedFace, side_px: int) -> None:
+        """Compiles the kernels; `face` is any face in a square picture of that side."""
+        grey = np.full((side_px, side_px, 3), 128, np.uint8)
+        thumbnail(grey)
+        appearance(grey, face.points_px)
 
     def close(self) -> None:
         self._detector.close()
