@@ -23,10 +23,10 @@ from engines.types import SKIN_LANDMARKS, Floats, Mask, Rgb
 Real = float | np.float32
 
 SKIN, EYE, MOUTH, RING = 1, 2, 3, 4  # parts of the mesh
-NEAR_RING, FAR_RING = 0.22, 0.6  # of the face's radius beyond its outline; at the far ring nothing moves any more
-NEAR_FOLLOWS = 0.45  # of the outline's shift
+NEAR_RING, FAR_RING = 0.3, 0.85  # of the face's radius beyond its outline; at the far ring nothing moves any more
+NEAR_FOLLOWS = 0.4  # of the outline's shift
 RING_DEPTH = 0.35  # of the face's radius behind the outline, so that the face wins where they overlap
-OUTLINE_GRADE, NEAR_GRADE = 0.8, 0.45  # how far the driver's own skin takes the result's tone at outline and near ring
+OUTLINE_GRADE, NEAR_GRADE = 0.85, 0.6  # how far the driver's own skin takes the result's tone at outline and near ring
 U, V, DRIVER_X, DRIVER_Y, RED, GREEN, BLUE, GRADE, SOLID = range(9)
 VALUES = 9
 OPAQUE = np.float32(0.998)  # from here on the driver's pixel is not even read

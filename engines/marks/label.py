@@ -11,13 +11,13 @@ from engines.pixels import lay_over
 from engines.types import Mask, Rgb
 
 TEXT = "AI-modified face"
-LEAST_TEXT_PX = 10
+LEAST_TEXT_PX = 13
 
 
 @lru_cache(maxsize=8)
 def _plate(height_px: int, width_px: int) -> tuple[Rgb, Mask, int]:
     """Picture, alpha and margin of the label for one picture size."""
-    size_px = max(min(height_px, width_px) * 0.032, LEAST_TEXT_PX)
+    size_px = max(min(height_px, width_px) * 0.04, LEAST_TEXT_PX)
     margin_px = round(size_px * 0.6)
     font = ImageFont.load_default(size_px)
     left, top, right, bottom = font.getbbox(TEXT)
