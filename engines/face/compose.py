@@ -27,8 +27,9 @@ NEAR_RING, FAR_RING = 0.3, 0.85  # of the face's radius beyond its outline; at t
 NEAR_FOLLOWS = 0.4  # of the outline's shift
 RING_DEPTH = 0.35  # of the face's radius behind the outline, so that the face wins where they overlap
 OUTLINE_GRADE, NEAR_GRADE = 0.85, 0.6  # how far the driver's own skin takes the result's tone at outline and near ring
-U, V, DRIVER_X, DRIVER_Y, RED, GREEN, BLUE, GRADE, SOLID = range(9)
+U, V, SHIFT_X, SHIFT_Y, RED, GREEN, BLUE, GRADE, SOLID = range(9)
 VALUES = 9
+UNMOVED_PX = 0.05  # a pixel that moves less is copied, not resampled
 OPAQUE = np.float32(0.998)  # from here on the driver's pixel is not even read
 EDGE_ON, FULL_ON = 0.0, 0.22  # cosine to the camera between which the texture fades: no hard edge at the silhouette
 WET_GRADE = 0.4  # how far eyes and teeth follow where the result is darker than the driver
@@ -96,8 +97,10 @@ def face_patch(
     if right - left < 2 or bottom - top < 2:
         return None
     values = np.ones((len(result), VALUES), np.float32)
-    values[:SKIN_LANDMARKS, U:DRIVER_X] = face_model().uv_S2
-    values[:, DRIVER_X:RED] = driver[:, :2]
+    values[:SKIN_LANDMARKS, U:SHIFT_X] = face_model().uv_S2
+    # How far off the driver's pixel is, not where: between vertices of different depth, perspective would bend a place
+    # by a pixel or more, but a shift only in proportion, and not at all where nothing moves.
+    values[:, SHIFT_X:RED] = (driver - result)[:, :2]
     values[:SKIN_LANDMARKS, RED:GRADE] = gain_S3
     facing = np.clip((-normals_S3[:, 2] - EDGE_ON) / (FULL_ON - EDGE_ON), 0, 1)
     values[:SKIN_LANDMARKS, SOLID] = facing * facing * (3 - 2 * facing)
@@ -170,7 +173,7 @@ def lay_face(
     iris_level       mean luminance of the driver's irises, 0..255: keeps pupil and highlight what they are
     """
     colour, texel = np.empty(3, np.float32), np.empty(4, np.float32)
-    wet = wet_gain(grade_23)
+    wet, covered = wet_gain(grade_23), keep_MM.max() > 0
     for row in range(part.shape[0]):
         for column in range(part.shape[1]):
             kind = part[row, column]
@@ -178,17 +181,22 @@ def lay_face(
                 continue
             here = values[row, column]
             own_x, own_y = np.float32(left_px + column), np.float32(top_px + row)
-            free = np.float32(1) - kept(keep_MM, keep_from_frame, own_x, own_y)
+            free = np.float32(1)
+            if covered:
+                free -= kept(keep_MM, keep_from_frame, own_x, own_y)
             # What is in front of the face stays where it is: it is not bent with the face behind it.
-            x = own_x + free * (here[DRIVER_X] - own_x)
-            y = own_y + free * (here[DRIVER_Y] - own_y)
+            x, y = own_x + free * here[SHIFT_X], own_y + free * here[SHIFT_Y]
             alpha = np.float32(0)
             if kind == SKIN:
                 sample(texture_AA4, here[U] * (texture_AA4.shape[0] - 1), here[V] * (texture_AA4.shape[0] - 1), texel)
                 hair = masked(hair_UU, here[U] * (hair_UU.shape[0] - 1), here[V] * (hair_UU.shape[0] - 1))
                 alpha = texel[3] / np.float32(255) * here[SOLID] * free * (np.float32(1) - hair)
             if alpha < OPAQUE:
-                sample(frame_HW3, x, y, colour)
+                if abs(x - own_x) + abs(y - own_y) < UNMOVED_PX:
+                    for c in range(3):
+                        colour[c] = frame_HW3[top_px + row, left_px + column, c]
+                else:
+                    sample(frame_HW3, x, y, colour)
                 if kind in (SKIN, RING):
                     regrade(colour, grade_23, here[GRADE] * free)
                 else:
@@ -232,6 +240,8 @@ def lay_skin(colour: Floats, texel: Floats, here: Floats, alpha: Real, black: Re
 @kernel
 def regrade(colour: Floats, grade_23: Floats, share: Real) -> None:
     """Takes the driver's skin around the face part of the way to the result's tone, in place; leaves all else."""
+    if share < 0.01:
+        return
     red, green, blue = colour[0] + 1, colour[1] + 1, colour[2] + 1
     level = red + green + blue
     skin_level = grade_23[0, 0] + grade_23[0, 1] + grade_23[0, 2]
