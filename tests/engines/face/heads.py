@@ -98,9 +98,10 @@ def identity(
 
 
 def scene(height_px: int = 280, width_px: int = 320) -> Rgb:
-    """A wall: bluish grey, uneven, nothing like skin."""
+    """A wall: bluish grey, uneven, nothing like skin; something black in the upper corners, as most pictures have."""
     uneven = ndimage.gaussian_filter(np.random.default_rng(3).normal(size=(height_px, width_px)), 6)
     wall = np.array([96, 108, 122]) + 10 * (uneven / uneven.std())[..., None]
+    wall[: height_px // 8, : width_px // 8] = wall[: height_px // 8, -width_px // 8 :] = 9
     return np.asarray(np.clip(wall, 0, 255), np.uint8)
 
 

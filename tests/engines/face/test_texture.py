@@ -240,7 +240,7 @@ def test_a_real_photo_gives_a_texture_without_holes(shared_data: Path) -> None:
     unseen = zones().oval & (texture.confidence_AA == 0) & ~zones().features
     assert unseen.mean() > 0.1
     assert np.percentile(off[unseen], 99) < 0.5, "what was filled in"
-    assert np.percentile(off[zones().oval & ~zones().features], 99) < 0.8
+    assert np.percentile(off[zones().inside & ~zones().features], 99) < 1.2, "creases at most"
     assert abs(side_to_side(texture.albedo_AA3)) < 0.15
 
 
