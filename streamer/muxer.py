@@ -29,6 +29,7 @@ GIF_TIME_BASE = Fraction(1, 100)
 GIF_LEAST_TICKS = 2  # browsers play anything shorter at a tenth of a second
 AAC_RATES_HZ = {8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000}
 # What describes the file that was read, not the one that is written.
+PLACE_METADATA = ("location", "gps", "geo")  # parts of keys, as phones and cameras write them
 STALE_METADATA = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "rotate", "vendor_id"}
 H264 = {"crf": "18", "preset": "veryfast"}
 # Matroska would move everything by the 21 ms that an AAC encoder starts early; a player knows what to do with them.
@@ -377,11 +378,16 @@ def _even(rgb_HW3: Rgb) -> Rgb:
 
 
 def _fresh(metadata: dict[str, str]) -> dict[str, str]:
-    """Without what described the file that was read, such as Matroska's statistics."""
+    """Without what described the file that was read, such as Matroska's statistics, and without where it was recorded.
+
+    A place would tell who the person is whose face was exchanged.
+    """
     return {
         key: value
         for key, value in metadata.items()
-        if key.lower() not in STALE_METADATA and not key.startswith(("_STATISTICS", "BPS", "NUMBER_OF_", "DURATION-"))
+        if key.lower() not in STALE_METADATA
+        and not key.startswith(("_STATISTICS", "BPS", "NUMBER_OF_", "DURATION-"))
+        and not any(word in key.lower() for word in PLACE_METADATA)
     }
 
 

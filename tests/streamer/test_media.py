@@ -245,6 +245,17 @@ def test_subtitles_go_along_where_the_container_takes_them(tmp_path: Path) -> No
     assert lost.left_out == ["subtitle stream 1 (mp4 holds no subrip)"]
 
 
+def test_the_place_of_a_recording_is_left_out(tmp_path: Path) -> None:
+    place = {"location": "+52.5200+013.4050/", "location-eng": "+52.5200+013.4050/", "title": "a film"}
+    make(tmp_path / "in.mov", Clip(metadata=place))
+    with av.open(str(tmp_path / "in.mov")) as container:
+        assert any("location" in key for key in container.metadata), "the clip of this test has no place"
+    copy(tmp_path / "in.mov", tmp_path / "out.mov")
+    with av.open(str(tmp_path / "out.mov")) as container:
+        assert container.metadata["title"] == "a film"
+        assert not any("location" in key for key in container.metadata)
+
+
 def test_titles_chapters_and_pixel_aspect_are_kept(tmp_path: Path) -> None:
     make(tmp_path / "plain.mkv", Clip(metadata={"title": "a film"}, pixel_aspect=Fraction(4, 3)))
     with av.open(str(tmp_path / "plain.mkv")) as source, av.open(str(tmp_path / "in.mkv"), "w") as target:
