@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from engines.pixels import lay_over, resize_area, resize_bilinear
 from engines.types import Box, Rgb
 
-SCENE_CELLS = 12  # across the picture's longer side: a face that fills it is left with fewer cells than a thumbnail
+SCENE_CELLS = 8  # across the longer side: with 12 a recogniser still tells people apart whose face fills the picture
 FACE_CELLS = 4  # across a hidden face: eyes, nose and mouth fall into one or two cells each
 HIDDEN_OVER = 0.1  # of the box, on each side: the blur reaches beyond it and fades out there
 DIM = 0.55
