@@ -102,6 +102,7 @@ class Session:
 
     def close(self) -> None:
         """Frees the tracker's graphs. The session must not be stepped again."""
+        self._drawer.close()
         for part in (self._tracker, self._occluder):
             if part is not None:
                 part.close()

@@ -46,6 +46,18 @@ class Patch:
     top_px: int
 
 
+@dataclass(frozen=True, slots=True)
+class PlacedFace:
+    """The mesh in the frame: points float32 [V, 3] in pixels, values float32 [V, 9], and the box that it may touch."""
+
+    points_V3: Floats
+    values_VK: Floats
+    left_px: int
+    top_px: int
+    right_px: int
+    bottom_px: int
+
+
 @lru_cache(maxsize=1)
 def _mesh() -> tuple[NDArray[np.int32], Mask]:
     """Triangles of skin, eyes, mouth and rings, and the part that each belongs to."""
@@ -76,16 +88,10 @@ def _with_rings(points_px: Floats, moved_px: Floats) -> tuple[Floats, Floats]:
     return driver.astype(np.float32), result.astype(np.float32)
 
 
-def face_patch(
-    points_px: Floats,
-    moved_px: Floats,
-    normals_S3: Floats,
-    gain_S3: Floats,
-    camera_px: float,
-    height_px: int,
-    width_px: int,
-) -> Patch | None:
-    """Rasterises the result's mesh over the frame. None where the face is outside of it.
+def place_face(
+    points_px: Floats, moved_px: Floats, normals_S3: Floats, gain_S3: Floats, height_px: int, width_px: int
+) -> PlacedFace | None:
+    """The result's mesh and the rows and columns of the frame that it may touch. None where it is outside of it.
 
     points_px, moved_px: float32 [>= 468, 3], landmarks of the driver and of the result.
     normals_S3: float32 [468, 3], of the result; z < 0 faces the camera.
@@ -106,10 +112,30 @@ def face_patch(
     values[:SKIN_LANDMARKS, SOLID] = facing * facing * (3 - 2 * facing)
     count = len(FACE_OVAL)
     values[:, GRADE] = np.repeat([OUTLINE_GRADE, NEAR_GRADE, 0.0], [SKIN_LANDMARKS, count, count])
+    return PlacedFace(result, values, int(left), int(top), int(right), int(bottom))
+
+
+def rasterised(placed: PlacedFace, camera_px: float, top_px: int, bottom_px: int) -> Patch:
+    """The visible mesh in a band of rows of the frame; bands may be made side by side in threads."""
     triangles, part_T = _mesh()
-    in_box = result - np.array([left, top, 0], np.float32)
-    seen, part = rasterise(in_box, triangles, part_T, values, camera_px, int(bottom - top), int(right - left))
-    return Patch(seen, part, int(left), int(top))
+    in_band = placed.points_V3 - np.array([placed.left_px, top_px, 0], np.float32)
+    columns = placed.right_px - placed.left_px
+    seen, part = rasterise(in_band, triangles, part_T, placed.values_VK, camera_px, bottom_px - top_px, columns)
+    return Patch(seen, part, placed.left_px, top_px)
+
+
+def face_patch(
+    points_px: Floats,
+    moved_px: Floats,
+    normals_S3: Floats,
+    gain_S3: Floats,
+    camera_px: float,
+    height_px: int,
+    width_px: int,
+) -> Patch | None:
+    """`place_face` and `rasterised` over all rows at once."""
+    placed = place_face(points_px, moved_px, normals_S3, gain_S3, height_px, width_px)
+    return None if placed is None else rasterised(placed, camera_px, placed.top_px, placed.bottom_px)
 
 
 @kernel

@@ -36,6 +36,9 @@ class Engine(Protocol):
     def warm_up(self) -> None:
         """Compiles kernels and loads models, so that the first frame is not late. Takes seconds."""
 
+    def close(self) -> None:
+        """Frees threads and devices. The engine must not draw again."""
+
     def draw(
         self, state: EngineState, identity: Identity | None, inputs: Inputs, settings: SwapSettings, onto_HW3: Rgb
     ) -> None:

@@ -27,6 +27,9 @@ class Passthrough:
     def warm_up(self) -> None:
         """Nothing to compile."""
 
+    def close(self) -> None:
+        """Nothing to free."""
+
     def draw(
         self, state: EngineState, identity: Identity | None, inputs: Inputs, settings: SwapSettings, onto_HW3: Rgb
     ) -> None:

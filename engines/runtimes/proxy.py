@@ -6,6 +6,7 @@ leaves them to relight, repair and blend (VividFace, arXiv 2412.11279, section 3
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -15,7 +16,7 @@ from scipy import ndimage
 
 from engines.errors import EngineFault
 from engines.face.cleaning import LUMINANCE, log_colour
-from engines.face.compose import detail_octaves, face_patch, lay_face, patch_means
+from engines.face.compose import PlacedFace, detail_octaves, lay_face, patch_means, place_face, rasterised
 from engines.face.mesh import FACE_OVAL, LEFT_IRIS, RIGHT_IRIS, face_model, vertex_normals
 from engines.face.own_hair import OwnHair, own_hair
 from engines.face.relight import Light, fit_light, shading, smoothed
@@ -37,6 +38,8 @@ CRISPER = 0.25  # octaves of detail the result may have over the camera's pictur
 EXPOSURE_UP, EXPOSURE_DOWN = 0.25, 0.5
 TINT_SHARE = 0.5  # tone = identity: how far the colour of the light is believed to be in the driver's skin
 BLACK_SHARE = 0.8  # of the darkest level that is haze; the rest is that nothing in view is quite black
+PAINTERS = 2  # threads; kernels run without the interpreter's lock, and a laptop's other cores encode and decode
+LARGE_PX = 150_000  # from this area on, waking a second thread pays
 MOST_BLACK = 90.0  # 0..255: beyond it a picture is bright rather than hazy
 
 
@@ -86,6 +89,7 @@ class Proxy:
         self._prepared: PreparedIdentity | None = None
         self._opacity = _opacity()
         self._skin_S = _skin_weight()
+        self._painters = ThreadPoolExecutor(PAINTERS, thread_name_prefix="painter")
 
     def init(self) -> EngineState:
         return ProxyState()
@@ -98,6 +102,10 @@ class Proxy:
         inputs = Inputs(grey, made_up_face(96), None, 0.0)
         self.draw(self.init(), made_up_identity(), inputs, SwapSettings(), grey.copy())
         self._prepared = None
+
+    def close(self) -> None:
+        """Ends the painters' threads."""
+        self._painters.shutdown()
 
     def prepare(self, identity: Identity) -> PreparedIdentity:
         """The identity ready for drawing; kept until another one comes."""
@@ -127,30 +135,39 @@ class Proxy:
         shift = tone_shift(light.mean_C, ready.mean_C, settings.tone)
         black = self._black(state, inputs.rgb_HW3)
         gain = lifted(np.exp(shading(light, normals) + shift), ready.mean_C, black)
-        patch = face_patch(points, moved, normals, gain, CAMERA_CM * pose.px_per_cm, height, width)
-        if patch is None:
+        placed = place_face(points, moved, normals, gain, height, width)
+        if placed is None:
             raise EngineFault("the face is outside of the picture")
         grade = np.stack([np.exp(light.mean_C), np.exp(ready.mean_C + shift - light.mean_C)]).astype(np.float32)
         irises, iris_rgb = self._irises(state, identity, inputs)
         occlusion = inputs.occlusion
-        lay_face(
-            onto_HW3,
-            inputs.rgb_HW3,
-            patch.values,
-            patch.part,
-            patch.left_px,
-            patch.top_px,
-            _level(ready.pyramid, points, state.softness),
-            np.float32(black),
-            grade,
-            hair,
-            occlusion.covered_HW if occlusion is not None else np.zeros((2, 2), np.uint8),
-            occlusion.mask_from_frame if occlusion is not None else np.zeros((2, 3), np.float32),
-            irises,
-            iris_rgb,
-            max(state.iris_level, 8.0),
-        )
-        state.softness = next_softness(state.softness, detail_octaves(inputs.rgb_HW3, onto_HW3, patch))
+        keep_MM = occlusion.covered_HW if occlusion is not None else np.zeros((2, 2), np.uint8)
+        keep_from_frame = occlusion.mask_from_frame if occlusion is not None else np.zeros((2, 3), np.float32)
+        texture = _level(ready.pyramid, points, state.softness)
+
+        def paint(rows: tuple[int, int]) -> float:
+            patch = rasterised(placed, CAMERA_CM * pose.px_per_cm, *rows)
+            lay_face(
+                onto_HW3,
+                inputs.rgb_HW3,
+                patch.values,
+                patch.part,
+                patch.left_px,
+                patch.top_px,
+                texture,
+                np.float32(black),
+                grade,
+                hair,
+                keep_MM,
+                keep_from_frame,
+                irises,
+                iris_rgb,
+                max(state.iris_level, 8.0),
+            )
+            return detail_octaves(inputs.rgb_HW3, onto_HW3, patch)
+
+        excess = [*self._painters.map(paint, bands(placed))] if _large(placed) else [paint(rows_of(placed))]
+        state.softness = next_softness(state.softness, float(np.mean(excess)))
 
     def _black(self, state: ProxyState, rgb_HW3: Rgb) -> float:
         """The camera's darkest level: what the darkest hundredth of the picture does not fall below, smoothed."""
@@ -183,6 +200,21 @@ class Proxy:
         if state.light is None:
             raise EngineFault("no skin of the face can be seen")
         return state.light
+
+
+def rows_of(placed: PlacedFace) -> tuple[int, int]:
+    """The rows of the frame that a face may touch."""
+    return placed.top_px, placed.bottom_px
+
+
+def _large(placed: PlacedFace) -> bool:
+    return (placed.bottom_px - placed.top_px) * (placed.right_px - placed.left_px) > LARGE_PX
+
+
+def bands(placed: PlacedFace) -> list[tuple[int, int]]:
+    """Those rows in `PAINTERS` parts of equal height."""
+    edges = np.linspace(placed.top_px, placed.bottom_px, PAINTERS + 1).round().astype(int).tolist()
+    return [(top, bottom) for top, bottom in pairwise(edges) if bottom > top]
 
 
 def lifted(gain_S3: Floats, mean_C: Floats, black: float) -> Floats:
