@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from engines import registry
-from engines.errors import SettingError
+from engines.errors import EngineFault, SettingError, VividError
 from engines.identity import Identity
 from engines.marks.label import draw_label
 from engines.runtimes.base import EngineState, Inputs
@@ -109,7 +109,7 @@ class Session:
 
     def standby(self, rgb_HW3: Rgb) -> Rgb:
         """The standby picture for this frame, labelled: the scene blurred beyond recognition."""
-        picture = blurred_scene(rgb_HW3)
+        picture = blurred_scene(_plain(rgb_HW3))
         self._label(picture)
         return picture
 
@@ -123,6 +123,15 @@ class Session:
         impossible shape, EngineFault where the engine fails; then nothing of the frame may be shown.
         """
         _check(rgb_HW3)
+        try:
+            return self._step(state, _plain(rgb_HW3), captured_s)
+        except VividError:
+            raise
+        except Exception as error:  # the boundary: whatever an engine raises, callers wait for one kind of fault
+            words = " ".join(str(error).split())
+            raise EngineFault(f"the engine {self.engine} failed: {type(error).__name__}: {words}") from error
+
+    def _step(self, state: SessionState, rgb_HW3: Rgb, captured_s: float) -> StepResult:
         watch = Stopwatch()
         picture = rgb_HW3.copy()
         found, drawn = 0, True
@@ -213,6 +222,11 @@ def _check(rgb_HW3: Rgb) -> None:
     fits = rgb_HW3.ndim == 3 and rgb_HW3.shape[2] == 3 and rgb_HW3.dtype == np.uint8
     if not fits or not all(LEAST_SIDE_PX <= side <= MOST_SIDE_PX for side in rgb_HW3.shape[:2]):
         raise SettingError(f"a frame must be uint8 [H, W, 3], not {rgb_HW3.dtype} {list(rgb_HW3.shape)}")
+
+
+def _plain(rgb_HW3: Rgb) -> Rgb:
+    """The same picture as a plain array: for views and locked ones the kernels would be compiled anew, for seconds."""
+    return rgb_HW3 if rgb_HW3.flags.c_contiguous and rgb_HW3.flags.writeable else rgb_HW3.copy()
 
 
 def load(settings: SwapSettings, identity: Identity | None = None) -> Session:
