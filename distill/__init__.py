@@ -1,0 +1,1 @@
+"""Gradients: data, training of teacher and autoencoder, distillation, evaluation. Knows no network and no server."""
