@@ -25,6 +25,7 @@ from engines import (
     Tracking,
     load,
 )
+from engines.enroll import FaceFinder
 from engines.face.compose import lay_face
 from engines.pixels import resize_area
 from engines.types import Occlusion
@@ -34,6 +35,7 @@ from tests.engines.raw_face import HIDDEN, RAW, find_face, likeness
 
 FRAME_S = 1 / 30
 NOBODY = Tracking((), (), 0)
+STEADY = [33, 133, 362, 263, 168, 6, 197, 61, 291]  # corners of eyes and mouth, bridge of the nose
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +99,22 @@ def test_a_face_is_swapped_from_the_first_frame_on(session: Session, frames: Seq
         assert likeness(result.rgb_HW3, frame, box) < RAW
         assert set(result.stage_ms) >= {"track", "draw"}
         assert min(result.stage_ms.values()) >= 0
+
+
+def test_the_drawn_face_does_not_lag_a_head_that_moves(session: Session, frames: Sequence[Rgb], box: Box) -> None:
+    """The delay trap: a head that sways by up to 12 px a frame. The drawing must be where the head is now."""
+    state, finder, off_px = session.init(), FaceFinder(), []
+    for number in range(20):
+        frame = np.ascontiguousarray(np.roll(frames[0], round(40 * np.sin(0.3 * number)), axis=1))
+        result = session.step(state, frame, number * FRAME_S)
+        forwards = np.sign(np.cos(0.3 * number))
+        if number >= 3 and abs(np.cos(0.3 * number)) > 0.6:  # while it moves
+            head, face = (finder.find(picture)[0].points_px[STEADY, 0].mean() for picture in (frame, result.rgb_HW3))
+            off_px.append(float(face - head) * forwards)
+    finder.close()
+    assert len(off_px) >= 8
+    assert abs(np.mean(off_px)) < 3, "a frame of delay is 7 to 12 px"
+    assert max(np.abs(off_px)) < 6
 
 
 def test_before_the_first_drawn_frame_the_scene_is_blurred(session: Session, frames: Sequence[Rgb], box: Box) -> None:
