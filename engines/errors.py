@@ -1,14 +1,14 @@
 """Every error of this project that a person may see, as one tree.
 
-    VividError                       one clear line; the command line prints it and exits with 1
-    ├── SettingError                 an unknown or impossible setting; names the nearest valid one
-    │   └── UnknownEngine            no engine of that name
-    ├── EngineUnavailable            asked for and not there; carries the command that mends it
-    ├── EngineFault                  an engine failed while drawing
-    ├── IdentityError                an identity that is missing, unreadable or refused
-    │   ├── ConsentMissing           enrolment without a statement of consent
-    │   └── UnsuitablePhoto          no face, several faces, too small, too blurred
-    └── MediaError                   a file, stream or offer that cannot be used
+VividError                       one clear line; the command line prints it and exits with 1
+├── SettingError                 an unknown or impossible setting; names the nearest valid one
+│   └── UnknownEngine            no engine of that name
+├── EngineUnavailable            asked for and not there; carries the command that mends it
+├── EngineFault                  an engine failed while drawing
+├── IdentityError                an identity that is missing, unreadable or refused
+│   ├── ConsentMissing           enrolment without a statement of consent
+│   └── UnsuitablePhoto          no face, several faces, too small, too blurred
+└── MediaError                   a file, stream or offer that cannot be used
 """
 
 from __future__ import annotations
