@@ -113,8 +113,8 @@ def test_the_drawn_face_does_not_lag_a_head_that_moves(session: Session, frames:
             off_px.append(float(face - head) * forwards)
     finder.close()
     assert len(off_px) >= 8
-    assert abs(np.mean(off_px)) < 3, "a frame of delay is 7 to 12 px"
-    assert max(np.abs(off_px)) < 6
+    assert np.median(np.abs(off_px)) < 2.5, "a frame of delay is 7 to 12 px"
+    assert max(np.abs(off_px)) < 9, "not even where a movement begins, which the filter may take for noise at first"
 
 
 def test_before_the_first_drawn_frame_the_scene_is_blurred(session: Session, frames: Sequence[Rgb], box: Box) -> None:
@@ -423,6 +423,18 @@ def test_a_picture_that_changes_its_size_keeps_its_promises(session: Session, fr
             assert result.rgb_HW3.shape == picture.shape
             assert likeness(result.rgb_HW3, picture, where) < RAW
         assert status is Status.DRAWN, "within four frames"
+
+
+def test_a_picture_of_another_size_is_not_held(
+    session: Session, frames: Sequence[Rgb], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = session.init()
+    run(session, state, frames[:2])
+    seen_by_tracker(session, monkeypatch, NOBODY)
+    small = np.array(Image.fromarray(frames[2]).resize((320, 180)))
+    result = session.step(state, small, 2 * FRAME_S)
+    assert result.status is Status.STANDBY
+    assert result.rgb_HW3.shape == small.shape
 
 
 def test_two_calls_through_one_session_do_not_see_each_other(session: Session, frames: Sequence[Rgb]) -> None:
