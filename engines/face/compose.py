@@ -273,7 +273,9 @@ def regrade(colour: Floats, grade_23: Floats, share: Real) -> None:
     skin_level = grade_23[0, 0] + grade_23[0, 1] + grade_23[0, 2]
     off = abs(red / level - grade_23[0, 0] / skin_level) + abs(blue / level - grade_23[0, 2] / skin_level)
     dark = max(0.55 - level / skin_level, 0.0)
-    alike = min(max(1.6 - off / 0.05 - dark / 0.12, 0.0), 1.0) * share
+    # A highlight on skin is paler the brighter it is.
+    allowed = 0.05 + 0.12 * min(max(level / skin_level - 1.0, 0.0), 1.0)
+    alike = min(max(1.6 - off / allowed - dark / 0.12, 0.0), 1.0) * share
     for c in range(3):
         colour[c] *= 1 + alike * (grade_23[1, c] - 1)
 

@@ -23,6 +23,7 @@ from engines.types import SKIN_LANDMARKS, Floats, Mask, Rgb
 SIDE = 64  # texels across the atlas
 MEMORY_S = 0.2
 DARK, STRANGE = 0.42, 0.30  # log units from the skin: brightness below, tint beyond
+GLARE = 0.15  # above the skin's brightness, in log units: from here on a strange tint is a burnt-out highlight
 FAR = 1e6
 
 
@@ -60,7 +61,7 @@ def _grid() -> _Grid:
     places = zones()
     step = places.oval.shape[0] // SIDE
     oval = places.oval[step // 2 :: step, step // 2 :: step]
-    mine = places.hairy & ~places.brows  # a raised brow is not a fringe
+    mine = places.hairy & ~places.brows & ~places.beard  # a raised brow is no fringe, and a beard goes
     hairy = mine[step // 2 :: step, step // 2 :: step] & (shares.sum(axis=1).reshape(SIDE, SIDE) > 0)
     return _Grid(corners, shares, hairy, oval & ~ndimage.binary_erosion(oval, iterations=2))
 
@@ -78,7 +79,7 @@ def own_hair(
     brightness = flat @ LUMINANCE
     strange = np.abs(flat - brightness[:, None]).max(axis=1)
     odd = np.zeros((SIDE, SIDE), bool)
-    odd.reshape(-1)[chosen] = (brightness < -DARK) | (strange > STRANGE)
+    odd.reshape(-1)[chosen] = (brightness < -DARK) | ((strange > STRANGE) & (brightness < GLARE))
     joined = ndimage.binary_propagation(odd & grid.rim, mask=odd)
     now = ndimage.uniform_filter(joined.astype(np.float32), 3)
     if memory.hair_UU is None:
