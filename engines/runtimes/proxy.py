@@ -37,9 +37,8 @@ CRISPER = 0.25  # octaves of detail the result may have over the camera's pictur
 # since a dark-skinned identity must not turn pale on a pale driver; more downwards, since dim light is common.
 EXPOSURE_UP, EXPOSURE_DOWN = 0.25, 0.5
 # tone = identity: tints of skin differ little from person to person (0.05 to 0.09 in log colour over the people the
-# project was tuned on), so most of what sets the driver's apart from the mean is the colour of the light.
-TINT_SHARE, FOLLOWED_TINT = 0.7, 0.35  # of the rest of the difference a third is followed
-SKIN_TINT = np.array([0.25, -0.064, -0.362], np.float32)  # log colour of human skin less its log luminance, on average
+# project was tuned on), so most of what sets two pictures of skin apart in tint is the light of the one or the other.
+TINT_SHARE = 0.7
 BLACK_SHARE = 0.8  # of the darkest level that is haze; the rest is that nothing in view is quite black
 PAINTERS = 2  # threads; kernels run without the interpreter's lock, and a laptop's other cores encode and decode
 LARGE_PX = 150_000  # from this area on, waking a second thread pays
@@ -234,9 +233,7 @@ def tone_shift(driver_C: Floats, identity_C: Floats, tone: str) -> Floats:
     """
     difference = driver_C - identity_C
     brightness = float(difference @ LUMINANCE)
-    tint = TINT_SHARE * (driver_C - driver_C @ LUMINANCE - SKIN_TINT)
-    tint += FOLLOWED_TINT * (difference - brightness - tint)
-    kept = (EXPOSURE_UP if brightness > 0 else EXPOSURE_DOWN) * brightness + tint - tint @ LUMINANCE
+    kept = (EXPOSURE_UP if brightness > 0 else EXPOSURE_DOWN) * brightness + TINT_SHARE * (difference - brightness)
     share = {"identity": 0.0, "mix": 0.5, "driver": 1.0}[tone]
     return np.asarray(kept + share * (difference - kept), np.float32)
 
