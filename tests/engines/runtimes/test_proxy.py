@@ -122,6 +122,17 @@ def test_drawing_is_deterministic_and_a_fresh_state_equals_the_first_one() -> No
         np.testing.assert_array_equal(one, other)
 
 
+def test_a_large_face_painted_in_bands_is_the_one_painted_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = landmarks(Looks(size_px=420, x_px=330, y_px=300, yaw_deg=15), person(3))
+    frame = photograph(points, albedo(MIDDLE_SKIN), FROM_THE_LEFT, scene(601, 663))
+    results = []
+    for large_px in (0, 10**9):
+        monkeypatch.setattr("engines.runtimes.proxy.LARGE_PX", large_px)
+        results.append(drawn([frame] * 2, [points] * 2, identity(DARK_SKIN, person(9)))[-1])
+    np.testing.assert_array_equal(results[0], results[1])
+    assert (results[0] != frame).any(axis=2).mean() > 0.2
+
+
 def test_two_states_interleaved_give_the_same_bytes_as_apart() -> None:
     """Two calls, two drivers, two identities, one engine."""
     people = []
