@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -102,6 +103,34 @@ def test_outside_of_the_far_ring_not_one_bit_changes(looks: Looks) -> None:
     assert (~reach).mean() > 0.05
     np.testing.assert_array_equal(result[~reach], frame[~reach])
     assert (result != frame).any(axis=2)[oval(points, frame.shape, 10)].mean() > 0.8, "and inside it is drawn"
+
+
+def test_a_narrower_face_leaves_no_jaw_of_the_driver_beside_it() -> None:
+    """The wall is drawn up to the new outline: beside it there are fewer warm pixels than the driver had there."""
+    shape = face_model().mean_S3
+    points = landmarks(Looks(size_px=200), shape)
+    frame = photograph(points, albedo(LIGHT_SKIN), onto_HW3=np.full((280, 320, 3), (96, 108, 122), np.uint8))
+    narrow = shape * np.array([0.86, 1, 1], np.float32)
+    result = drawn([frame] * 3, [points] * 3, identity(LIGHT_SKIN, narrow))[-1]
+    middle = np.s_[100:190]
+    before, after = ((p[middle, :, 0].astype(int) > p[middle, :, 2]).sum(axis=1) for p in (frame, result))
+    meant = np.ptp(landmarks(Looks(size_px=200), narrow)[:468, 0]) / np.ptp(points[:468, 0])
+    assert np.median(after / before) < (1 + meant) / 2
+
+
+def test_the_face_lies_in_the_haze_of_the_picture() -> None:
+    points = landmarks(Looks())
+    clear = photograph(points, albedo(MIDDLE_SKIN))
+    hazy = (clear * 0.7 + 70).astype(np.uint8)
+    inside = oval(points, clear.shape, 6) & ~around_eyes_and_mouth(points, clear.shape)
+    black = albedo(MIDDLE_SKIN).copy()
+    black[ATLAS_PX * 11 // 20 : ATLAS_PX * 12 // 20] = 0  # a painted bar across the cheeks
+    worn = replace(identity(MIDDLE_SKIN), albedo_AA3=black)
+    darkest = [
+        np.percentile(drawn([frame] * 2, [points] * 2, worn)[-1][inside], 1) for frame in (clear, hazy)
+    ]
+    assert darkest[0] < 35
+    assert darkest[1] > 50, "nothing in a hazy picture is as dark as that"
 
 
 def test_the_surroundings_do_not_jump_at_the_ring() -> None:
