@@ -3,7 +3,8 @@
 VividError
 ├── DataMissing     a folder or file that data is made from is not there
 ├── BadClip         a video that cannot be used; names the file and why
-└── BadShard        a shard that is cut, damaged or of another format; names the file
+├── BadShard        a shard that is cut, damaged or of another format; names the file
+└── NotWritten      a file that cannot be written: the disk is full, the folder is read-only; names the file
 """
 
 from __future__ import annotations
@@ -21,3 +22,7 @@ class BadClip(VividError):
 
 class BadShard(VividError):
     """A shard that is cut, damaged or of another format."""
+
+
+class NotWritten(VividError):
+    """A file that cannot be written."""
