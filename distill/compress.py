@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 Clip = NDArray[np.uint8]
-Packet = av.Packet[Any]
+
 
 CRF_BEST, CRF_WORST = 18, 42  # x264's constant rate factor for quality 90 and 20
 QUALITY_BEST, QUALITY_WORST = 90, 20
@@ -45,7 +45,7 @@ def h264(clip_THW3: Clip, quality: int) -> Clip:
     return np.ascontiguousarray(out[:, :height_px, :width_px])
 
 
-def _encoded(clip_THW3: Clip, quality: int) -> list[Packet]:
+def _encoded(clip_THW3: Clip, quality: int) -> list[av.Packet[Any]]:
     share = (QUALITY_BEST - quality) / (QUALITY_BEST - QUALITY_WORST)
     encoder = CodecContext.create("libx264", "w")
     assert isinstance(encoder, VideoCodecContext)
@@ -63,7 +63,7 @@ def _encoded(clip_THW3: Clip, quality: int) -> list[Packet]:
     return packets + encoder.encode(None)
 
 
-def _decoded(packets: list[Packet]) -> list[Clip]:
+def _decoded(packets: list[av.Packet[Any]]) -> list[Clip]:
     decoder = CodecContext.create("h264", "r")
     assert isinstance(decoder, VideoCodecContext)
     decoder.thread_count = 1
