@@ -35,10 +35,10 @@ SOFTEST, CRISPEST = 1.5, -0.5  # octaves
 CRISPER = 0.25  # octaves of detail the result may have over the camera's picture: wrinkles are not noise
 # tone = identity: how far brightness follows the driver's, whose skin tone is in it as well as the light. Less upwards,
 # since a dark-skinned identity must not turn pale on a pale driver; more downwards, since dim light is common.
-EXPOSURE_UP, EXPOSURE_DOWN = 0.25, 0.5
+EXPOSURE_UP, EXPOSURE_DOWN = 0.2, 0.45
 # tone = identity: tints of skin differ little from person to person (0.05 to 0.09 in log colour over the people the
 # project was tuned on), so most of what sets two pictures of skin apart in tint is the light of the one or the other.
-TINT_SHARE = 0.7
+TINT_SHARE = 0.5
 BLACK_SHARE = 0.8  # of the darkest level that is haze; the rest is that nothing in view is quite black
 PAINTERS = 2  # threads; kernels run without the interpreter's lock, and a laptop's other cores encode and decode
 LARGE_PX = 150_000  # from this area on, waking a second thread pays
