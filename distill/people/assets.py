@@ -1,0 +1,236 @@
+"""Everything that people are made of, as tensors: the face model, hair, glasses, skins, brows, eyes.
+
+Space is the ICT model's (see `types`). A template triangle is one triangle of the head, of one hair mesh or of one kind
+of glasses; its corners carry what does not change from person to person (texture coordinates, kind, strands' direction).
+Legend: V vertices of the head, T its triangles, A template triangles of all meshes, K = 65 identity modes,
+E = 57 expression shapes, C = 8 values per corner.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from distill.errors import DataMissing
+from distill.people import meshes
+from distill.people.meshes import F32, I64
+from distill.people.paint import Paint, load_paint
+from distill.people.types import IDENTITY_MODES
+
+
+class Part(IntEnum):
+    """What a pixel shows, as `Render.parts_BHW` names it."""
+
+    BACKGROUND = 0
+    SKIN = 1
+    LIPS = 2
+    MOUTH = 3
+    TEETH = 4
+    EYE = 5
+    BROW = 6
+    HAIR = 7
+    GLASSES = 8
+    NECK = 9
+    CLOTH = 10
+    LASH = 11
+
+
+class Kind(IntEnum):
+    """How a triangle is drawn."""
+
+    SKIN = 0
+    SOCKET = 1
+    GUMS = 2
+    TEETH = 3
+    EYE = 4
+    HAIR = 5
+    LASH = 6
+    GLASSES = 7
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a sampler of persons may choose from."""
+
+    skins: tuple[str, ...]
+    brows: tuple[str, ...]
+    hair: tuple[str, ...]
+    irises: tuple[str, ...]
+    expressions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Strands:
+    """One hair mesh: rest [Vh, 3], how it follows identity [K, Vh, 3], normals, nearest skull vertex; first template."""
+
+    rest_V3: Tensor
+    basis_KV3: Tensor
+    normals_V3: Tensor
+    near_V: Tensor
+    corners_T3: Tensor
+    first: int
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One kind of glasses: rest, and how it follows the identity."""
+
+    rest_V3: Tensor
+    basis_KV3: Tensor
+    normals_V3: Tensor
+    corners_T3: Tensor
+    first: int
+
+
+@dataclass(frozen=True)
+class Head:
+    """The head's geometry. `around_V8` are a vertex's triangles, padded with T (nothing)."""
+
+    mean_V3: Tensor
+    identity_KV: Tensor  # [K, V * 3]
+    expression_EV: Tensor  # [E, V * 3]
+    corners_T3: Tensor
+    around_V8: Tensor
+    welded_V: Tensor
+    turn_V: Tensor  # how much of the head's turn a vertex makes, 0 at the shoulders
+    cloth_V: Tensor
+    eyes_24: Tensor  # centre and radius of the left and the right eyeball
+    eyes_K24: Tensor
+    eye_of_V: Tensor  # 0 none, 1 left, 2 right
+    scalp_HV: Tensor  # for no hair and every hair: share of hair lying on the vertex
+    occlusion_HV: Tensor  # for no hair and every hair: how much of the surroundings a vertex sees
+    first: int
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """MediaPipe's 468 on the full model: the vertices they need, and where each lies."""
+
+    mean_V3: Tensor
+    identity_KV: Tensor
+    expression_EV: Tensor
+    turn_V: Tensor
+    corner_N3: Tensor
+    share_N3: Tensor
+
+
+@dataclass(frozen=True)
+class Assets:
+    """Read once with `load_assets`; nothing of it changes."""
+
+    facts: Facts
+    head: Head
+    hair: tuple[Strands, ...]
+    glasses: dict[str, Frame]
+    landmarks: Landmarks
+    corner_values_AC: Tensor  # [3 * A, 8]: u, v, tangent or strand (3), rest place (3)
+    kind_A: Tensor
+    two_sided_A: Tensor
+    card_A: Tensor  # picture of alpha that a template triangle has, -1: solid
+    paint: Paint
+
+    @property
+    def device(self) -> torch.device:
+        return self.kind_A.device
+
+
+KIND_OF_MATERIAL = {
+    "M_Face": Kind.SKIN,
+    "M_BackHead": Kind.SKIN,
+    "M_GumsTongue": Kind.GUMS,
+    "M_Teeth": Kind.TEETH,
+    "M_ScleraLeft": Kind.EYE,
+    "M_ScleraRight": Kind.EYE,
+    "M_EyeLashes": Kind.LASH,
+}
+GLASSES = ("round", "square", "thin")
+
+
+def arrays(folder: Path, name: str) -> dict[str, NDArray[np.generic]]:
+    path = folder / name
+    if not path.is_file():
+        raise DataMissing(f"{path} is missing; see ../shared/data/README.md for where it comes from")
+    with np.load(path) as file:
+        return {key: file[key] for key in file.files}
+
+
+def load_assets(data_folder: Path | str, device: str | torch.device = "cpu") -> Assets:
+    """Reads and prepares everything (some seconds). Raises DataMissing with the path of what is not there."""
+    folder = Path(data_folder)
+    if not folder.is_dir():
+        raise DataMissing(f"{folder} is missing: the folder with the face model, skins and hair")
+    lite, full = arrays(folder, "ict/ict_lite_f16.npz"), arrays(folder, "ict/ict_full_f16.npz")
+    points, hairs = arrays(folder, "mediapipe/mediapipe_face.npz"), arrays(folder, "hair_ict/hair_ict.npz")
+    target = torch.device(device)
+    base = meshes.head_mesh(lite, {name: int(kind) for name, kind in KIND_OF_MATERIAL.items()}, int(Kind.SOCKET))
+    names = tuple(sorted(key[:-2] for key in hairs if key.endswith("_v")))
+    paint = load_paint(folder, base, names)
+    strands = [meshes.hair_mesh(hairs, name, base) for name in names]
+    frames = {kind: meshes.glasses_mesh(kind, base) for kind in GLASSES}
+    first, parts = len(base.tri), [base.corner_values]
+    kinds, cards = [base.kind], [np.where(base.kind == Kind.LASH, len(names), -1)]
+    firsts = []
+    for number, (mesh, kind) in enumerate(
+        [*((mesh, Kind.HAIR) for mesh in strands), *((mesh, Kind.GLASSES) for mesh in frames.values())]
+    ):
+        firsts.append(first)
+        first += len(mesh.tri)
+        parts.append(mesh.corner_values)
+        kinds.append(np.full(len(mesh.tri), int(kind)))
+        cards.append(np.full(len(mesh.tri), number if kind == Kind.HAIR else -1))
+    kind_A = np.concatenate(kinds)
+
+    def f32(values: NDArray[np.generic]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values, np.float32)).to(target)
+
+    def i64(values: NDArray[np.generic]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values, np.int64)).to(target)
+
+    covers = [meshes.scalp_share(base, mesh) for mesh in strands]
+    scalp = np.stack([np.zeros(len(base.mean), np.float32), *covers])
+    head = Head(
+        f32(base.mean), f32(base.identity.reshape(IDENTITY_MODES, -1)), f32(base.expression.reshape(57, -1)),
+        i64(base.tri), i64(base.around), i64(base.welded), f32(meshes.turn_share(base.mean)),
+        f32(meshes.cloth_share(base.mean, base)), f32(base.eyes), f32(base.eyes_basis), i64(base.eye_of), f32(scalp),
+        f32(meshes.occlusion(base, scalp)), 0,
+    )  # fmt: skip
+    hair = tuple(
+        Strands(f32(m.rest), f32(m.basis), f32(m.normals), i64(m.near), i64(m.tri), start)
+        for m, start in zip(strands, firsts[: len(strands)], strict=True)
+    )
+    glasses = {
+        kind: Frame(f32(m.rest), f32(m.basis), f32(m.normals), i64(m.tri), start)
+        for (kind, m), start in zip(frames.items(), firsts[len(strands) :], strict=True)
+    }
+    facts = Facts(paint.skin_names, paint.brow_names, names, paint.iris_names, tuple(str(n) for n in lite["exp_names"]))
+    return Assets(
+        facts, head, hair, glasses, _landmarks(full, points, target), f32(np.concatenate(parts)), i64(kind_A),
+        torch.from_numpy((kind_A == Kind.HAIR) | (kind_A == Kind.LASH)).to(target), i64(np.concatenate(cards)),
+        paint.to(target),
+    )  # fmt: skip
+
+
+def _landmarks(
+    full: dict[str, NDArray[np.generic]], points: dict[str, NDArray[np.generic]], device: torch.device
+) -> Landmarks:
+    used, corner = np.unique(points["ict_tri"], return_inverse=True)
+    mean: F32 = full["mean"][used].astype(np.float32)
+    corners: I64 = corner.reshape(-1, 3).astype(np.int64)
+
+    def sent(values: NDArray[np.generic]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values)).to(device)
+
+    return Landmarks(
+        sent(mean),
+        sent(full["id_basis"][:IDENTITY_MODES, used].astype(np.float32).reshape(IDENTITY_MODES, -1)),
+        sent(full["exp_basis"][:, used].astype(np.float32).reshape(57, -1)),
+        sent(meshes.turn_share(mean)),
+        sent(corners),
+        sent(points["ict_bary"].astype(np.float32)),
+    )

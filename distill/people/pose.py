@@ -1,0 +1,236 @@
+"""From numbers to points before the camera: identity, expression, eyes, hair, glasses, the head's turn.
+
+Camera axes: x to the right, y up, z towards the camera, centimetres, the origin at the head's middle before `shift_cm`.
+Legend: B shots, V vertices of the head, M vertices of all pictures (heads first, then hair by kind, then glasses).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from distill.people.assets import Assets, Head
+from distill.people.rasterise import Triangles
+from distill.people.types import Person, Posture, Scene, Shot
+
+MIDDLE = (0.0, 2.0, 1.0)  # of the head, in the model's space: what the camera looks at
+PIVOT = (0.0, -3.0, 1.0)  # where the head turns: the neck's top
+LID_DEG = 25.0  # the gaze at which eyeLook* is fully on
+KINDS_OF_GLASSES = {"none": -1, "round": 0, "square": 1, "thin": 2}
+
+
+@dataclass(frozen=True)
+class Params:
+    """The shots' numbers, stacked: one tensor per field of Person, Posture and Scene."""
+
+    person: dict[str, Tensor]
+    posture: dict[str, Tensor]
+    scene: dict[str, Tensor]
+
+    def __len__(self) -> int:
+        return len(self.scene["exposure"])
+
+
+@dataclass(frozen=True)
+class Posed:
+    """Everything that can be drawn.
+
+    points_M3, normals_M3   camera axes
+    extra_M2                share of the surroundings that the vertex sees, share of hair lying on it
+    triangles               of all pictures; template_T which template triangle each is
+    turn_B33                the head's turn, camera axes from the model's
+    eyes_B24                centre (camera axes) and radius of both eyeballs; gaze_B23 where they look
+    """
+
+    points_M3: Tensor
+    normals_M3: Tensor
+    extra_M2: Tensor
+    triangles: Triangles
+    template_T: Tensor
+    solid: int  # the first so many triangles have no holes
+    turn_B33: Tensor
+    eyes_B24: Tensor
+    gaze_B23: Tensor
+    landmarks_BN3: Tensor
+
+
+def stack(shots: Sequence[Shot], device: torch.device) -> Params:
+    """Numbers of all shots as tensors [B, ...]; float32, or int64 for indices."""
+
+    def of(values: Sequence[Person] | Sequence[Posture] | Sequence[Scene], kind: type) -> dict[str, Tensor]:
+        stacked = {}
+        for field in fields(kind):
+            column = [getattr(value, field.name) for value in values]
+            if field.name == "glasses":
+                column = [KINDS_OF_GLASSES[name] for name in column]
+            array = np.asarray(column)
+            array = array.astype(np.int64 if array.dtype.kind in "iu" else np.float32)
+            stacked[field.name] = torch.from_numpy(array).to(device)
+        return stacked
+
+    return Params(
+        of([shot.person for shot in shots], Person),
+        of([shot.posture for shot in shots], Posture),
+        of([shot.scene for shot in shots], Scene),
+    )
+
+
+def rotation(yaw_B: Tensor, pitch_B: Tensor, roll_B: Tensor) -> Tensor:
+    """[B, 3, 3] from degrees, camera axes from the model's: right, up, clockwise are positive."""
+    y, p, r = (torch.deg2rad(angle) for angle in (yaw_B, -pitch_B, -roll_B))
+    zero, one = torch.zeros_like(y), torch.ones_like(y)
+
+    def matrix(*values: Tensor) -> Tensor:
+        return torch.stack(values, 1).reshape(-1, 3, 3)
+
+    about_y = matrix(y.cos(), zero, y.sin(), zero, one, zero, -y.sin(), zero, y.cos())
+    about_x = matrix(one, zero, zero, zero, p.cos(), -p.sin(), zero, p.sin(), p.cos())
+    about_z = matrix(r.cos(), -r.sin(), zero, r.sin(), r.cos(), zero, zero, zero, one)
+    return about_z @ about_y @ about_x
+
+
+def expression(assets: Assets, params: Params) -> Tensor:
+    """The expression's weights [B, E] with the lids following the gaze."""
+    names = assets.facts.expressions
+    yaw, pitch = (params.posture["gaze_deg"] / LID_DEG).unbind(1)
+    follow = torch.zeros_like(params.posture["expression"])
+    for name, amount in (
+        ("eyeLookUp_L", pitch), ("eyeLookUp_R", pitch), ("eyeLookDown_L", -pitch), ("eyeLookDown_R", -pitch),
+        ("eyeLookOut_L", yaw), ("eyeLookIn_R", yaw), ("eyeLookIn_L", -yaw), ("eyeLookOut_R", -yaw),
+    ):  # fmt: skip
+        follow[:, names.index(name)] = amount.clamp(0, 1)
+    return torch.maximum(params.posture["expression"], follow)
+
+
+def pose(assets: Assets, params: Params) -> Posed:
+    head, count = assets.head, len(params)
+    identity = params.person["identity"]
+    face = expression(assets, params)
+    turn = rotation(params.posture["yaw_deg"], params.posture["pitch_deg"], params.posture["roll_deg"])
+    middle = identity.new_tensor(MIDDLE)
+    shift = params.posture["shift_cm"] - middle
+    own = (head.mean_V3.reshape(1, -1) + identity @ head.identity_KV).reshape(count, -1, 3)
+    points = own + (face @ head.expression_EV).reshape(count, -1, 3)
+    eyes = head.eyes_24 + torch.einsum("bk,kec->bec", identity, head.eyes_K24)
+    gaze = rotation(*params.posture["gaze_deg"].unbind(1), torch.zeros(count, device=turn.device))
+    points = _turned_eyes(points, head, eyes, gaze)
+    points = _bent(points, head.turn_V, turn)
+    normals = vertex_normals(points, head)
+    points = points + (0.28 * head.cloth_V)[:, None] * normals + shift[:, None]
+    hair = params.person["hair"]
+    extra = torch.stack([head.occlusion_HV[hair + 1], head.scalp_HV[hair + 1]], 2)
+    number = torch.arange(count, device=turn.device)
+    vertices = points.shape[1]
+    parts = [(points, normals, extra, head.corners_T3, number, head.first)]
+    soft = []
+    offset = own - head.mean_V3
+    for kind, strands in enumerate(assets.hair):
+        which = torch.nonzero(hair == kind).squeeze(1)
+        if len(which):
+            moved, out = _hair(strands, identity[which], own[which], offset[which], head, turn[which], shift[which])
+            soft.append((moved, out, moved.new_ones((*moved.shape[:2], 2)), strands.corners_T3, which, strands.first))
+    for kind, frame in enumerate(assets.glasses.values()):
+        which = torch.nonzero(params.person["glasses"] == kind).squeeze(1)
+        if len(which):
+            moved = frame.rest_V3 + torch.einsum("bk,kvc->bvc", identity[which], frame.basis_KV3)
+            moved = _turned(moved, turn[which]) + shift[which, None]
+            out = frame.normals_V3 @ turn[which].transpose(1, 2)
+            parts.append((moved, out, moved.new_ones((*moved.shape[:2], 2)), frame.corners_T3, which, frame.first))
+    lash = assets.card_A[: len(head.corners_T3)] >= 0
+    return _gathered(
+        assets, parts, soft, lash, vertices, turn,
+        torch.cat([_turned(eyes[..., :3], turn) + shift[:, None], eyes[..., 3:]], 2),
+        (turn @ gaze)[:, :, 2][:, None].expand(-1, 2, -1),
+        _landmarks(assets, identity, face, turn) + shift[:, None],
+    )  # fmt: skip
+
+
+Piece = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, int]
+
+
+def _gathered(
+    assets: Assets, solid: list[Piece], soft: list[Piece], lash_T: Tensor, vertices: int, turn: Tensor, eyes: Tensor,
+    gaze: Tensor, landmarks: Tensor,
+) -> Posed:  # fmt: skip
+    """Puts all meshes of all pictures into one list, those without holes first."""
+    device = turn.device
+    points, normals, extra = [], [], []
+    whole: list[tuple[Tensor, Tensor, Tensor]] = []
+    holed: list[tuple[Tensor, Tensor, Tensor]] = []
+    count = 0
+    for index, (p, n, e, corners, which, first) in enumerate([*solid, *soft]):
+        start = count + p.shape[1] * torch.arange(len(p), device=device)
+        template = first + torch.arange(len(corners), device=device)
+        groups = [(corners, template, holed if index >= len(solid) else whole)]
+        if index == 0:
+            groups = [(corners[~lash_T], template[~lash_T], whole), (corners[lash_T], template[lash_T], holed)]
+        for part, number, into in groups:
+            into.append((
+                (part[None] + start[:, None, None]).reshape(-1, 3),
+                which[:, None].expand(-1, len(part)).reshape(-1),
+                number[None].expand(len(p), -1).reshape(-1),
+            ))  # fmt: skip
+        points.append(p.reshape(-1, 3))
+        normals.append(n.reshape(-1, 3))
+        extra.append(e.reshape(-1, 2))
+        count += p.shape[0] * p.shape[1]
+    corners_T3, picture_T, template_T = (torch.cat(column) for column in zip(*whole, *holed, strict=True))
+    triangles = Triangles(corners_T3, picture_T, assets.two_sided_A[template_T])
+    return Posed(
+        torch.cat(points), torch.cat(normals), torch.cat(extra), triangles, template_T,
+        sum(len(part[0]) for part in whole), turn, eyes, gaze, landmarks,
+    )  # fmt: skip
+
+
+def _turned(points_BV3: Tensor, turn_B33: Tensor) -> Tensor:
+    pivot = points_BV3.new_tensor(PIVOT)
+    return (points_BV3 - pivot) @ turn_B33.transpose(1, 2) + pivot
+
+
+def _bent(points_BV3: Tensor, share_V: Tensor, turn_B33: Tensor) -> Tensor:
+    """The head turns, the shoulders stay, the neck follows in between."""
+    return torch.lerp(points_BV3, _turned(points_BV3, turn_B33), share_V[:, None])
+
+
+def _turned_eyes(points_BV3: Tensor, head: Head, eyes_B24: Tensor, gaze_B33: Tensor) -> Tensor:
+    points_BV3 = points_BV3.clone()
+    for number in (1, 2):
+        which = torch.nonzero(head.eye_of_V == number).squeeze(1)
+        centre = eyes_B24[:, number - 1 : number, :3]
+        points_BV3[:, which] = (points_BV3[:, which] - centre) @ gaze_B33.transpose(1, 2) + centre
+    return points_BV3
+
+
+def vertex_normals(points_BV3: Tensor, head: Head) -> Tensor:
+    """Smooth normals: sums over the triangles round each vertex, in a fixed order."""
+    a, b, c = (points_BV3[:, head.corners_T3[:, k]] for k in range(3))
+    face = torch.linalg.cross(b - a, c - a)
+    padded = torch.cat([face, face.new_zeros((len(face), 1, 3))], 1)
+    total = padded[:, head.around_V8[:, 0]]
+    for k in range(1, head.around_V8.shape[1]):
+        total = total + padded[:, head.around_V8[:, k]]
+    return torch.nn.functional.normalize(total, dim=2)
+
+
+def _hair(strands, identity, own, offset, head, turn, shift):  # type: ignore[no-untyped-def]
+    moved = strands.rest_V3 + torch.einsum("bk,kvc->bvc", identity, strands.basis_KV3)
+    skull = own[:, strands.near_V]
+    out = strands.normals_V3
+    height = ((moved - skull) * out).sum(2)
+    above = (strands.rest_V3[:, 1] > 4) & (strands.rest_V3[:, 1] < 40)
+    lift = torch.where(above & (height < 0.15), 0.15 - height, torch.zeros_like(height))
+    moved = moved + lift[..., None] * out
+    return _turned(moved, turn) + shift[:, None], out @ turn.transpose(1, 2)
+
+
+def _landmarks(assets: Assets, identity: Tensor, face: Tensor, turn: Tensor) -> Tensor:
+    marks = assets.landmarks
+    points = (marks.mean_V3.reshape(1, -1) + identity @ marks.identity_KV + face @ marks.expression_EV).reshape(
+        len(identity), -1, 3
+    )
+    points = _bent(points, marks.turn_V, turn)
+    return (points[:, marks.corner_N3] * marks.share_N3[..., None]).sum(2)
