@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from pathlib import Path
 from typing import NoReturn
 
@@ -42,3 +43,10 @@ def chromium() -> str:
         if path:
             return path
     lacking("chromium")
+
+
+def pytest_configure() -> None:
+    """Takes signals as a terminal gives them: a suite started in the background inherits that Ctrl-C is ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
