@@ -1,0 +1,1 @@
+"""`vividstream prepare`: real video -> aligned, identity-consistent clips in WebDataset shards."""

@@ -1,0 +1,92 @@
+"""`vividstream prepare VIDEOS... -o FOLDER`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from distill.prepare.settings import PrepareSettings
+
+TERMINAL_EVERY_S, LINE_EVERY_S = 0.2, 10.0
+BAR_CELLS = 24
+INCOMPLETE = 3  # exit status where something was left out that a person should know of
+
+
+class Progress:
+    """A bar that is redrawn on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._terminal = sys.stderr.isatty()
+        self._start_s = self._shown_s = time.monotonic()
+
+    def show(self, videos: int, frames: int) -> None:
+        """Call as often as you like."""
+        now_s = time.monotonic()
+        if now_s - self._shown_s < (TERMINAL_EVERY_S if self._terminal else LINE_EVERY_S):
+            return
+        self._shown_s = now_s
+        line = progress_text(videos, self._total, frames, now_s - self._start_s)
+        click.echo(f"\r{line:78}" if self._terminal else line, err=True, nl=not self._terminal)
+
+    def end(self) -> None:
+        """Leaves the bar's line."""
+        if self._terminal:
+            click.echo("", err=True)
+
+
+def progress_text(videos: int, total: int, frames: int, elapsed_s: float) -> str:
+    """`[######..................] 3/12 videos, 1234 frames, 56.0 fps`."""
+    full = videos * BAR_CELLS // max(total, 1)
+    speed = frames / elapsed_s if elapsed_s > 0 else 0.0
+    return f"[{'#' * full}{'.' * (BAR_CELLS - full)}] {videos}/{total} videos, {frames} frames, {speed:.1f} fps"
+
+
+@click.command("prepare")
+@click.argument("videos", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="folder for the shards")
+@click.option("--consent", required=True, help="who agreed, when, for what; recorded with every clip")
+@click.option("--licence", required=True, help="licence of the videos; recorded with every clip")
+@click.option("--size-px", type=click.Choice([256, 512]), help="side of the aligned crops [default: 256]")
+@click.option("--frames", type=int, help="frames of a clip [default: 16]")
+@click.option("--least-face-px", type=int, help="width of the smallest face that is taken [default: 64]")
+@click.option("--least-sharpness", type=float, help="0 takes everything, 1 only the sharpest [default: 0.1]")
+@click.option("--most-yaw-deg", type=float, help="largest turn to a side [default: 75]")
+@click.option("--most-pitch-deg", type=float, help="largest turn up or down [default: 45]")
+@click.option("--least-inside", type=float, help="share of the crop inside of the video [default: 0.85]")
+@click.option("--shard-clips", type=int, help="clips in one shard at most [default: 64]")
+@click.option("--workers", type=int, help="processes that work at the same time [default: 1]")
+@click.option("--cluster/--no-cluster", default=None, help="run on a Ray cluster [default: no]")
+def prepare_command(videos: tuple[Path, ...], **values: Any) -> None:
+    """Cut VIDEOS into aligned clips of one person each, in WebDataset shards, for training.
+
+    Folders are searched for files. Run the same command again to go on where it was ended. Exit status 3: done, but
+    some videos could not be used, or not wholly; they are named.
+    """
+    from distill.prepare.report import write_report
+    from distill.prepare.run import prepare
+    from distill.prepare.state import Record
+
+    settings = PrepareSettings.read({name: value for name, value in values.items() if value is not None})
+    files = found(videos)
+    progress = Progress(len(files))
+    outcome = prepare(files, settings, progress.show)
+    progress.end()
+    page = write_report(Record.load(settings), outcome)
+    for line in (*outcome.remade, *outcome.refused, *outcome.broke_off):
+        click.echo(line, err=True)
+    click.echo(f"{outcome.clips} clips in {settings.output}; {outcome.already} videos were there already; see {page}")
+    if outcome.refused or outcome.broke_off:
+        sys.exit(INCOMPLETE)
+
+
+def found(paths: tuple[Path, ...]) -> list[Path]:
+    """Files as they are, folders replaced by the files in them, in order of their names."""
+    files: list[Path] = []
+    for path in paths:
+        files += sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
+    return files
