@@ -13,11 +13,12 @@ from typing import Literal
 
 import numpy as np
 
+from distill.people.sample import STANDARD
 from distill.people.types import Person, Posture, Scene, Shot
 from distill.triplets import Triplet, acted, triplet, worn
 
 VERSION = 1
-SWAPS, FRAMES, SOURCES = 24, 32, 5
+SWAPS, FRAMES, SOURCES = 24, 20, 4
 QUICK_SWAPS, QUICK_FRAMES = 6, 12
 
 Pose = Literal["0-20", "20-45", "45-75"]
@@ -26,31 +27,32 @@ Glasses = Literal["none", "driver", "identity"]
 POSES: tuple[Pose, ...] = ("0-20", "20-45", "45-75")
 GLASSES: tuple[Glasses, ...] = ("none", "driver", "none", "identity")
 LIGHTS: tuple[Light, ...] = ("even", "hard", "moving")
+NOT_COVERING = 5  # a hair that leaves the face free
 CHOSEN = (
-    7,
+    5,
     1003,
-    2019,
-    3000,
+    2031,
+    3025,
     4013,
-    5264,
-    6003,
-    7004,
+    5041,
+    6000,
+    7031,
     8002,
-    9003,
-    10004,
+    9006,
+    10005,
     11002,
-    12010,
-    13003,
-    14150,
-    15003,
-    16003,
+    12001,
+    13005,
+    14007,
+    15001,
+    16004,
     17021,
-    18009,
-    19011,
+    18022,
+    19001,
     20020,
-    21008,
-    22005,
-    23010,
+    21015,
+    22026,
+    23125,
 )
 HARD = 1.6  # strongest lamp over the light from all around, from which light is called hard
 
@@ -121,6 +123,8 @@ def _with_glasses(drawn: Triplet, glasses: Glasses) -> Triplet:
     """The same swap with glasses on the one who is to have them, and on nobody else."""
     driver = _wearing(drawn.driver, glasses == "driver")
     identity = _wearing(drawn.identity, glasses == "identity")
+    if identity.hair in STANDARD.covering_hairs:  # nobody enrols with hair before half the face
+        identity = replace(identity, hair=NOT_COVERING)
     clip = [(shot.posture, shot.scene) for shot in drawn.target]
     return replace(
         drawn,

@@ -20,7 +20,7 @@ EXPRESSION_NAMES: tuple[str, ...] = tuple(
 )
 INDEX = {name: i for i, name in enumerate(EXPRESSION_NAMES)}
 
-LIDS_FULL_PITCH_DEG, LIDS_FULL_YAW_DEG = 30.0, 38.0  # gaze at which eyeLookUp/Down and eyeLookIn/Out are 1
+LIDS_FULL_PITCH_DEG, LIDS_FULL_YAW_DEG = 25.0, 25.0  # gaze at which eyeLookUp/Down and eyeLookIn/Out are 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 from numpy.random import Generator
@@ -27,6 +27,7 @@ YAW_DEG, PITCH_DEG, ROLL_DEG = 22.0, 12.0, 10.0
 MOST_YAW_DEG, MOST_PITCH_DEG, MOST_ROLL_DEG = 75.0, 40.0, 40.0
 GAZE_YAW_DEG, GAZE_PITCH_DEG = 25.0, 15.0
 BLINK_SHARE = 0.15
+COVERING, COVERING_LIKELIHOOD = ("bob01", "bob02", "short03"), 0.25
 HAIR_SHARE, GLASSES_SHARE, STUBBLE_SHARE = 0.85, 0.2, 0.3
 DARK_SHARE = 0.45  # of people have at least one dark skin in their mix: three of eleven skins are dark
 LEFT_RIGHT_CORRELATION = 0.8
@@ -37,15 +38,44 @@ KELVIN = (2700.0, 8000.0)
 LIGHTS, HARMONICS = 3, 9
 
 
+class Names(Protocol):
+    """The names of what there is."""
+
+    @property
+    def skins(self) -> tuple[str, ...]: ...
+    @property
+    def brows(self) -> tuple[str, ...]: ...
+    @property
+    def hair(self) -> tuple[str, ...]: ...
+    @property
+    def irises(self) -> tuple[str, ...]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class AssetFacts:
-    """What there is to choose from: how many of each, and which skins are dark, in the order of sorted file names."""
+    """What there is to choose from: how many of each, and which skins are dark, in the order of sorted names.
+
+    covering_hairs hang over an eye or half the face; they are drawn by lot less often than others.
+    """
 
     skins: int = 11
     dark_skins: tuple[int, ...] = (0, 4, 5)
     brows: int = 12
     hairs: tuple[int, ...] = tuple(range(10))
+    covering_hairs: tuple[int, ...] = (1, 2, 8)
     irises: int = 7
+
+    @staticmethod
+    def of(assets: Names) -> AssetFacts:
+        """The facts of loaded assets (distill.people.assets.Facts)."""
+        return AssetFacts(
+            len(assets.skins),
+            tuple(i for i, name in enumerate(assets.skins) if "darkskinned" in name),
+            len(assets.brows),
+            tuple(range(len(assets.hair))),
+            tuple(i for i, name in enumerate(assets.hair) if name in COVERING),
+            len(assets.irises),
+        )
 
 
 STANDARD = AssetFacts()
@@ -74,7 +104,7 @@ def sample_person(rng: Generator, facts: AssetFacts = STANDARD, split: Split = "
     identity = np.clip(IDENTITY_SPREAD * rng.standard_normal(IDENTITY_MODES), -IDENTITY_CUT, IDENTITY_CUT)
     skins = _skins(rng, facts, split)
     dark = sum(skin in facts.dark_skins for skin in skins)
-    hair = int(rng.choice(facts.hairs)) if rng.random() < HAIR_SHARE and facts.hairs else -1
+    hair = _hair(rng, facts) if rng.random() < HAIR_SHARE and facts.hairs else -1
     stubble = float(rng.beta(1.2, 2)) if rng.random() < STUBBLE_SHARE else 0.0
     freckles = float(rng.beta(1, 2.5)) if rng.random() < (0.12 if dark else 0.35) else 0.0
     lips = float(rng.beta(1.5, 2.0)) if rng.random() < 0.5 else 0.0
@@ -98,7 +128,7 @@ def sample_person(rng: Generator, facts: AssetFacts = STANDARD, split: Split = "
         brows=int(rng.integers(facts.brows)),
         brow_lightness=float(np.clip(0.4 * rng.standard_normal() - 0.25 * dark, -1, 1)),
         hair=hair,
-        hair_lab=_vector(rng.uniform((-20, -4, -8), (12 if not dark else 0, 8, 14))),
+        hair_lab=_vector(rng.uniform((-20, -3, -3), (12 if not dark else 0, 7, 14))),
         iris=int(rng.integers(facts.irises)),
         iris_lab=_vector(rng.uniform((-25 if dark else -15, -3, -4), (0 if dark else 8, 6, 12))),
         glasses=glasses,
@@ -115,6 +145,11 @@ def _skins(rng: Generator, facts: AssetFacts, split: Split) -> tuple[int, int]:
         second = int(rng.choice(everyone))
         if is_held_out_pair(first, second) == (split == "held_out"):
             return first, second
+
+
+def _hair(rng: Generator, facts: AssetFacts) -> int:
+    chances = np.array([COVERING_LIKELIHOOD if hair in facts.covering_hairs else 1.0 for hair in facts.hairs])
+    return int(rng.choice(facts.hairs, p=chances / chances.sum()))
 
 
 def sample_expression(rng: Generator) -> Weights:

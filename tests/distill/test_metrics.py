@@ -86,4 +86,4 @@ def test_a_pasted_patch_has_a_seam_and_a_brighter_picture_has_none() -> None:
 
 def test_landmark_error_is_a_share_of_the_width() -> None:
     true = RNG.uniform(0, 100, (468, 3)).astype(np.float32)
-    assert metrics.landmark_error(true + np.float32((3, 4, 7)), true, 100.0) == pytest.approx(5)
+    assert metrics.landmark_error(true + np.array((3, 4, 7), np.float32), true, 100.0) == pytest.approx(5)

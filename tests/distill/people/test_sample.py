@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from distill.people.sample import (
     MOST_PITCH_DEG,
     MOST_YAW_DEG,
     STANDARD,
+    AssetFacts,
     Split,
     generator,
     is_held_out_pair,
@@ -41,10 +43,15 @@ def test_the_names_are_those_of_the_face_model(shared_data: Path) -> None:
 
 def test_the_standard_facts_are_those_of_the_data(shared_data: Path) -> None:
     skins = sorted(path.name for path in (shared_data / "skins_ictuv").glob("*_face1024.jpg"))
-    assert len(skins) == STANDARD.skins
-    assert tuple(i for i, name in enumerate(skins) if "darkskinned" in name) == STANDARD.dark_skins
-    assert len(list((shared_data / "brows_ictuv").glob("*.png"))) == STANDARD.brows
-    assert len(list((shared_data / "eyes").glob("*.jpg"))) == STANDARD.irises
+    with np.load(shared_data / "hair_ict" / "hair_ict.npz") as file:
+        hair = sorted(key[:-2] for key in file.files if key.endswith("_v"))
+    names = SimpleNamespace(
+        skins=tuple(skins),
+        brows=tuple(path.name for path in (shared_data / "brows_ictuv").glob("*.png")),
+        hair=tuple(hair),
+        irises=tuple(path.name for path in (shared_data / "eyes").glob("*.jpg")),
+    )
+    assert AssetFacts.of(names) == STANDARD
 
 
 def test_any_sample_can_be_made_alone() -> None:

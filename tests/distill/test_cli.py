@@ -1,0 +1,62 @@
+"""The commands of this package: light to import, one line for every error."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from distill import cli
+from distill.cli import TrueSwapConfig, eval_group, need_torch
+from engines import EngineUnavailable, SettingError, UnknownEngine
+
+ROOT = Path(__file__).parent.parent.parent
+SETTINGS = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+
+
+def call(*arguments: str) -> None:
+    eval_group.main(list(arguments), standalone_mode=False)
+
+
+def test_importing_the_commands_brings_in_nothing_heavy() -> None:
+    code = "import sys, distill.cli; print([m for m in ('torch', 'mediapipe', 'av', 'scipy') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert "torch" not in done.stdout
+    assert "mediapipe" not in done.stdout
+
+
+def test_without_torch_one_line_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "find_spec", lambda name: None)
+    with pytest.raises(EngineUnavailable, match=r"vividstream\[train\]") as raised:
+        need_torch("eval true-swap")
+    assert "\n" not in str(raised.value)
+    with pytest.raises(EngineUnavailable, match="extra `train`"):
+        call("true-swap", "--quick")
+
+
+def test_an_unknown_engine_is_named() -> None:
+    with pytest.raises(UnknownEngine, match='did you mean "proxy"'):
+        call("true-swap", "--engine", "prxy")
+
+
+def test_missing_data_is_named(tmp_path: Path) -> None:
+    from distill.errors import DataMissing
+
+    with pytest.raises(DataMissing, match="nowhere"):
+        call("true-swap", "--quick", "--data", str(tmp_path / "nowhere"))
+
+
+def test_an_unknown_setting_is_refused() -> None:
+    with pytest.raises(SettingError, match="quick"):
+        TrueSwapConfig.read({"quik": True})
+
+
+def test_every_setting_is_an_option_and_documented() -> None:
+    options = {parameter.name for parameter in eval_group.commands["true-swap"].params}
+    section = SETTINGS.split("## TrueSwapConfig")[1].split("\n## ")[0]
+    for name in TrueSwapConfig.model_fields:
+        assert name in options
+        assert f"| `{name}` |" in section
+    assert "vividstream eval true-swap" in section
