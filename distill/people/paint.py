@@ -195,7 +195,7 @@ def rest_map(head: HeadMesh, size_px: int) -> F32:
     )
     buffer = rasterise(empty_buffer(1, size_px, size_px, uv.device), screen, triangles, size_px, size_px)
     hit = torch.nonzero(buffer != EMPTY).squeeze(1)
-    share = weights(screen, triangles, triangle_of(buffer[hit]), *place(hit, size_px, size_px)).numpy()
+    share = weights(screen, triangles, triangle_of(buffer[hit]), *place(hit, size_px, size_px)).T.numpy()
     corner = head.mean[head.tri[face][triangle_of(buffer[hit]).numpy()]]
     places = np.full((size_px * size_px, 3), -99, np.float32)
     places[hit.numpy()] = (corner * share[..., None]).sum(axis=1)

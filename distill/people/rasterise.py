@@ -57,33 +57,35 @@ def rasterise(
     """Draws triangles over what `buffer` holds, and returns the new buffer; see `triangle_of` and `depth_of`.
 
     Front faces run counterclockwise with y up. `accept(triangle, sample, weights)` may refuse samples of triangles that
-    have holes; it is asked only about those that nothing drawn before hides. weights: the corners' shares, [P, 3].
+    have holes; it is asked only about those that nothing drawn before hides. weights: the corners' shares, [3, P].
     Triangles are numbered from `first` on in the buffer, and from 0 for `accept`.
     """
     rows = _rows(screen, triangles, height, width)
     if rows is None:
         return buffer
-    triangle_R, x_R, count_R, base_R, inverse_R, slope_R, least_R, most_R = rows
-    row_P, step_P = expand(count_R)
-    inverse_P = inverse_R[row_P].addcmul(step_P.to(torch.float32), slope_R[row_P])
-    inverse_P = torch.minimum(torch.maximum(inverse_P, least_R[row_P]), most_R[row_P])
-    sample_P = base_R[row_P] + step_P
-    triangle_P = triangle_R[row_P]
-    key_P = (inverse_P.reciprocal().view(torch.int32).to(torch.int64) << 32) | (triangle_P + first)
+    base_R, count_R, triangle_R, plane_4R = rows
+    start_R = count_R.cumsum(0) - count_R
+    row_P = torch.repeat_interleave(torch.arange(len(count_R), device=count_R.device), count_R)
+    sample_P = (base_R - start_R).index_select(0, row_P) + torch.arange(len(row_P), device=row_P.device)
+    inverse_P, slope_P, least_P, most_P = plane_4R.index_select(1, row_P).unbind(0)
+    step_P = (sample_P - base_R.index_select(0, row_P)).to(torch.float32)
+    inverse_P = torch.minimum(torch.maximum(inverse_P.addcmul(step_P, slope_P), least_P), most_P)
+    triangle_P = triangle_R.index_select(0, row_P)
+    key_P = (inverse_P.reciprocal_().view(torch.int32).to(torch.int64) << 32).bitwise_or_(triangle_P + first)
     if accept is not None:
-        open_P = torch.nonzero(key_P < buffer[sample_P]).squeeze(1)
-        triangle_P, sample_P, key_P = triangle_P[open_P], sample_P[open_P], key_P[open_P]
-        weights_P3 = weights(screen, triangles, triangle_P, *place(sample_P, height, width))
-        kept_P = torch.nonzero(accept(triangle_P, sample_P, weights_P3)).squeeze(1)
-        sample_P, key_P = sample_P[kept_P], key_P[kept_P]
+        open_P = torch.nonzero(key_P < buffer.index_select(0, sample_P)).squeeze(1)
+        triangle_P, sample_P, key_P = (value.index_select(0, open_P) for value in (triangle_P, sample_P, key_P))
+        weights_3P = weights(screen, triangles, triangle_P, *place(sample_P, height, width))
+        kept_P = torch.nonzero(accept(triangle_P, sample_P, weights_3P)).squeeze(1)
+        sample_P, key_P = sample_P.index_select(0, kept_P), key_P.index_select(0, kept_P)
     return buffer.scatter_reduce(0, sample_P, key_P, "amin", include_self=True)
 
 
-def expand(count_R: Tensor) -> tuple[Tensor, Tensor]:
-    """Each row as often as it counts, and the number 0, 1, 2, ... within the row."""
-    row_P = torch.repeat_interleave(torch.arange(len(count_R), device=count_R.device), count_R)
-    start_R = count_R.cumsum(0) - count_R
-    return row_P, torch.arange(len(row_P), device=count_R.device) - start_R[row_P]
+def expand(count_T: Tensor) -> tuple[Tensor, Tensor]:
+    """Each triangle as often as it counts, and the numbers 0, 1, 2, ... for each."""
+    triangle_R = torch.repeat_interleave(torch.arange(len(count_T), device=count_T.device), count_T)
+    start_T = count_T.cumsum(0) - count_T
+    return triangle_R, torch.arange(len(triangle_R), device=count_T.device) - start_T.index_select(0, triangle_R)
 
 
 def place(sample_N: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
@@ -104,40 +106,28 @@ def depth_of(buffer_N: Tensor) -> Tensor:
 
 
 def weights(screen: Screen, triangles: Triangles, triangle_N: Tensor, x_N: Tensor, y_N: Tensor) -> Tensor:
-    """Perspective-correct shares of the corners at the given points, [N, 3]; beyond an edge at most a little."""
-    corners_N3 = triangles.corners_T3[triangle_N]
-    a, b, c = corners_N3.unbind(1)
-    ax, ay, bx, by, cx, cy = (v for k in (a, b, c) for v in (screen.x_M[k], screen.y_M[k]))
+    """Perspective-correct shares of the corners at the given points, [3, N]; beyond an edge at most a little."""
+    a, b, c = triangles.corners_T3.index_select(0, triangle_N).unbind(1)
+    ax, bx, cx = (screen.x_M.index_select(0, k) for k in (a, b, c))
+    ay, by, cy = (screen.y_M.index_select(0, k) for k in (a, b, c))
     ux, uy, vx, vy, px, py = bx - ax, by - ay, cx - ax, cy - ay, x_N - ax, y_N - ay
     area = ux * vy - uy * vx
-    area = torch.where(area.abs() < 1e-6, torch.full_like(area, 1e-6), area)
-    wb = (px * vy - py * vx) / area
-    wc = (ux * py - uy * px) / area
-    flat = torch.stack([1 - wb - wc, wb, wc], 1).clamp(-0.25, 1.25)
-    scaled = flat * torch.stack([screen.inverse_M[k] for k in (a, b, c)], 1)
-    return scaled / scaled.sum(1, keepdim=True)
+    area = torch.where(area.abs() < 1e-6, 1e-6, area).reciprocal_()
+    wb = ((px * vy - py * vx) * area).clamp_(-0.25, 1.25)
+    wc = ((ux * py - uy * px) * area).clamp_(-0.25, 1.25)
+    wa = (1 - wb - wc) * screen.inverse_M.index_select(0, a)
+    wb *= screen.inverse_M.index_select(0, b)
+    wc *= screen.inverse_M.index_select(0, c)
+    return torch.stack([wa, wb, wc]) / (wa + wb + wc)
 
 
-def _rows(screen: Screen, triangles: Triangles, height: int, width: int) -> tuple[Tensor, ...] | None:
-    """Rows of samples, for each: triangle, first column, count, first sample, 1/depth there, its slope and limits."""
-    corners = triangles.corners_T3.unbind(1)
-    x = [screen.x_M[k] for k in corners]
-    y = [screen.y_M[k] for k in corners]
-    z = [screen.inverse_M[k] for k in corners]
-    area = (x[1] - x[0]) * (y[2] - y[0]) - (y[1] - y[0]) * (x[2] - x[0])
-    top, bottom = torch.minimum(torch.minimum(y[0], y[1]), y[2]), torch.maximum(torch.maximum(y[0], y[1]), y[2])
-    left, right = torch.minimum(torch.minimum(x[0], x[1]), x[2]), torch.maximum(torch.maximum(x[0], x[1]), x[2])
-    near = torch.minimum(torch.minimum(z[0], z[1]), z[2])
-    first = top.ceil().clamp(0, height)
-    last = bottom.ceil().clamp(0, height)
-    shown = (area < -1e-9) | (triangles.two_sided_T & (area > 1e-9))
-    shown &= (last > first) & (right > 0) & (left < width - 1) & (left.ceil() < right.ceil()) & (near > 0)
-    kept = torch.nonzero(shown).squeeze(1)
+def _rows(
+    screen: Screen, triangles: Triangles, height: int, width: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
+    """Rows of samples, for each: first sample, count, triangle; 1/depth there, its slope and limits [4, R]."""
+    kept, x, y, z, area, first, last = _seen(screen, triangles, height, width)
     if not len(kept):
         return None
-    x, y, z = [v[kept] for v in x], [v[kept] for v in y], [v[kept] for v in z]
-    # 1/depth is a plane over the screen.
-    area, first, last = area[kept], first[kept], last[kept]
     dz1, dz2 = z[1] - z[0], z[2] - z[0]
     along_x = (dz1 * (y[2] - y[0]) - dz2 * (y[1] - y[0])) / area
     along_y = (dz2 * (x[1] - x[0]) - dz1 * (x[2] - x[0])) / area
@@ -145,29 +135,48 @@ def _rows(screen: Screen, triangles: Triangles, height: int, width: int) -> tupl
     least, most = torch.minimum(torch.minimum(z[0], z[1]), z[2]), torch.maximum(torch.maximum(z[0], z[1]), z[2])
     (xa, ya), (xb, yb), (xc, yc) = _by_height(x, y)
     long, upper, lower = _slope(xa, ya, xc, yc), _slope(xa, ya, xb, yb), _slope(xb, yb, xc, yc)
-    picture = triangles.picture_T[kept]
     row_R, step_R = expand((last - first).to(torch.int64))
-    table = torch.stack([xa, ya, xb, yb, long, upper, lower, first, origin, along_x, along_y, least, most], 1)
-    xa, ya, xb, yb, long, upper, lower, first, origin, along_x, along_y, least, most = table[row_R].unbind(1)
+    edges = torch.stack([xa, ya, xb, yb, long, upper, lower, first]).index_select(1, row_R)
+    xa, ya, xb, yb, long, upper, lower, first = edges.unbind(0)
     row = first + step_R
     one = xa + (row - ya) * long
-    other = torch.where(row < yb, xa + (row - ya) * upper, xb + (row - yb) * lower)
-    start = torch.minimum(one, other).ceil().clamp(0, width)
-    count = (torch.maximum(one, other).ceil().clamp(0, width) - start).to(torch.int64)
+    fall = row - yb
+    other = xb + fall * lower
+    other = torch.where(fall < 0, xa + (row - ya) * upper, other)
+    start = torch.minimum(one, other).ceil_().clamp_(0, width)
+    count = torch.maximum(one, other).ceil_().clamp_(0, width).sub_(start)
     full = torch.nonzero(count > 0).squeeze(1)
-    if not len(full):
-        return None
-    tri = kept[row_R[full]]
-    row, start = row[full], start[full]
-    base = (picture[row_R[full]] * height + row.to(torch.int64)) * width + start.to(torch.int64)
-    inverse = origin[full] + along_x[full] * start + along_y[full] * row
-    return tri, start, count[full], base, inverse, along_x[full], least[full], most[full]
+    row_R, row, start, count = (value.index_select(0, full) for value in (row_R, row, start, count))
+    plane = torch.stack([origin, along_x, along_y, least, most]).index_select(1, row_R)
+    plane[0] += plane[1] * start + plane[2] * row
+    picture, number = triangles.picture_T.index_select(0, kept), kept
+    picture, number = picture.index_select(0, row_R), number.index_select(0, row_R)
+    base = (picture * height + row.to(torch.int64)) * width + start.to(torch.int64)
+    return base, count.to(torch.int64), number, torch.stack([plane[0], plane[1], plane[3], plane[4]])
+
+
+def _seen(screen: Screen, triangles: Triangles, height: int, width: int):  # type: ignore[no-untyped-def]
+    """Triangles that face the camera and touch a sample: number, x, y, 1/depth, doubled area, first and last row."""
+    corners = triangles.corners_T3.T.contiguous()
+    x = [screen.x_M.index_select(0, k) for k in corners]
+    y = [screen.y_M.index_select(0, k) for k in corners]
+    area = (x[1] - x[0]) * (y[2] - y[0]) - (y[1] - y[0]) * (x[2] - x[0])
+    first = torch.minimum(torch.minimum(y[0], y[1]), y[2]).ceil_().clamp_(0, height)
+    last = torch.maximum(torch.maximum(y[0], y[1]), y[2]).ceil_().clamp_(0, height)
+    left = torch.minimum(torch.minimum(x[0], x[1]), x[2]).ceil_()
+    right = torch.maximum(torch.maximum(x[0], x[1]), x[2]).ceil_()
+    shown = (area < -1e-9) | (triangles.two_sided_T & (area > 1e-9))
+    shown &= (last > first) & (left < right) & (right > 0) & (left < width)
+    kept = torch.nonzero(shown).squeeze(1)
+    x, y = [v.index_select(0, kept) for v in x], [v.index_select(0, kept) for v in y]
+    z = [screen.inverse_M.index_select(0, k.index_select(0, kept)) for k in corners]
+    return kept, x, y, z, *(v.index_select(0, kept) for v in (area, first, last))
 
 
 def _slope(xa: Tensor, ya: Tensor, xb: Tensor, yb: Tensor) -> Tensor:
     """Columns per row of an edge from its upper end; computed alike for both triangles that share it."""
     rise = yb - ya
-    return torch.where(rise > 0, (xb - xa) / torch.where(rise > 0, rise, torch.ones_like(rise)), torch.zeros_like(rise))
+    return (xb - xa) / rise.clamp(min=1e-12)
 
 
 def _by_height(x: list[Tensor], y: list[Tensor]) -> tuple[tuple[Tensor, Tensor], ...]:

@@ -10,15 +10,15 @@ Legend: B pictures of S x S pixels, N points that are shaded, M vertices, T tria
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from distill.people.assets import Assets, Kind, Part
+from distill.people.assets import Assets, Kind
 from distill.people.backdrop import backdrop
-from distill.people.hair import coverage, shade_hair
+from distill.people.hair import coverage
+from distill.people.materials import SHADERS, Surroundings
 from distill.people.pose import Params, Posed, pose, stack
 from distill.people.rasterise import (
     EMPTY,
@@ -30,15 +30,12 @@ from distill.people.rasterise import (
     triangle_of,
     weights,
 )
-from distill.people.shade import Light, ambient, diffuse, display, gloss, key_shadow, light_at, mirrored, tone
-from distill.people.surface import Points, Skin, hair_lab, linear_from_lab, skin
-from distill.people.paint import IRIS_SHARE
-from distill.people.texture import level_for, look_up, taps, weighted
+from distill.people.shade import display, key_shadow, lamps_at, tone
+from distill.people.surface import Points, dot, of, unit
+from distill.people.texture import weighted
 from distill.people.types import Shot
 
 CHUNK_CPU, CHUNK_CUDA = 4, 64
-IRIS_RAD = 0.40
-KAPPA_DEG = 4.5
 VISIBLE_CM = 0.35
 
 
@@ -112,15 +109,15 @@ def _render(assets: Assets, params: Params, size_px: int, factor: int) -> Render
     buffer = _visible_surfaces(assets, posed, screen, count, side)
     px_per_cm = view.focal_B / view.distance_B / factor
     chosen = _choose(assets, posed, buffer, count, size_px, factor, px_per_cm)
-    points = _points(assets, posed, screen, buffer, chosen, side)
-    colour, part, normal = _shaded(assets, params, posed, points, view, px_per_cm)
+    points = _points(assets, posed, screen, buffer, chosen)
+    colour, part = _shaded(assets, params, posed, points, view, px_per_cm)
     behind = backdrop(params.scene["background_seed"].cpu(), size_px, assets.device)
     light, alpha = _resolve(tone(colour), chosen, tone(behind.reshape(-1, 3)), factor)
     rgb = (display(light.clamp(0, 1)) * 255 + 0.5).to(torch.uint8).reshape(count, size_px, size_px, 3)
     landmarks, visible = _landmarks(posed, view, buffer, count, factor)
     shape = (count, size_px, size_px)
     depth = depth_of(buffer).reshape(count, size_px, factor, size_px, factor).amin((2, 4))
-    parts, normals = _maps(chosen, part, normal, count * size_px * size_px, factor)
+    parts, normals = _maps(chosen, part, points.normal_3N.T, count * size_px * size_px, factor)
     empty = alpha.reshape(shape) < 0.5
     return Render(
         rgb,
@@ -186,169 +183,42 @@ def _choose(
     )  # fmt: skip
 
 
-def _points(assets: Assets, posed: Posed, screen: Screen, buffer: Tensor, chosen: Chosen, side: int) -> Points:
-    triangle = triangle_of(buffer[chosen.sample_N])
-    share = weights(screen, posed.triangles, triangle, chosen.x_N, chosen.y_N)
+def _points(assets: Assets, posed: Posed, screen: Screen, buffer: Tensor, chosen: Chosen) -> Points:
+    triangle = triangle_of(buffer.index_select(0, chosen.sample_N))
+    share = weights(screen, posed.triangles, triangle, chosen.x_N, chosen.y_N).T.contiguous()
     moving = torch.cat([posed.points_M3, posed.normals_M3, posed.extra_M2], 1)
-    now = weighted(moving, posed.triangles.corners_T3[triangle], share)
-    template = posed.template_T[triangle]
+    now = weighted(moving, posed.triangles.corners_T3.index_select(0, triangle), share).T.contiguous()
+    template = posed.template_T.index_select(0, triangle)
     corner = 3 * template[:, None] + torch.arange(3, device=template.device)
-    fixed = weighted(assets.corner_values_AC, corner, share)
-    picture = posed.triangles.picture_T[triangle]
-    along = (posed.turn_B33[picture] * fixed[:, None, 2:5]).sum(2)
+    fixed = weighted(assets.corner_values_AC, corner, share).T.contiguous()
+    picture = posed.triangles.picture_T.index_select(0, triangle)
+    along = torch.stack([dot(of(posed.turn_B33[:, k], picture), fixed[2:5]) for k in range(3)])
     return Points(
-        picture, assets.kind_A[template], now[:, :3], functional.normalize(now[:, 3:6], dim=1), now[:, 6], now[:, 7],
-        fixed[:, 0], fixed[:, 1], functional.normalize(along, dim=1), fixed[:, 5:8], assets.card_A[template],
+        picture, assets.kind_A.index_select(0, template), now[:3], unit(now[3:6]), now[6], now[7],
+        fixed[0], fixed[1], unit(along), fixed[5:8], assets.card_A.index_select(0, template),
     )  # fmt: skip
 
 
 def _shaded(
     assets: Assets, params: Params, posed: Posed, at: Points, view: View, px_per_cm_B: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Linear light after exposure [N, 3], part [N] and normal [N, 3] of every point."""
+) -> tuple[Tensor, Tensor]:
+    """Linear light after exposure [N, 3] and part [N] of every point."""
     shadow = key_shadow(params, posed)
-    colour, normal = torch.zeros_like(at.position_N3), at.normal_N3.clone()
-    part = torch.zeros_like(at.picture_N)
-    for kinds, shade in (
-        ((Kind.SKIN,), shade_skin),
-        ((Kind.EYE,), shade_eye),
-        ((Kind.HAIR, Kind.LASH), shade_cards),
-        ((Kind.SOCKET, Kind.GUMS, Kind.TEETH, Kind.GLASSES), shade_plain),
-    ):
-        which = torch.nonzero(torch.isin(at.kind_N, torch.tensor(kinds, device=at.kind_N.device))).squeeze(1)
+    colour, part = torch.zeros_like(at.position_3N), torch.zeros_like(at.picture_N)
+    for kinds, shade in SHADERS.items():
+        which = torch.nonzero(sum(at.kind_N == kind for kind in kinds)).squeeze(1)
         if not len(which):
             continue
         some = at.only(which)
-        eye = torch.zeros_like(some.position_N3)
-        eye[:, 2] = view.distance_B[some.picture_N]
-        towards = functional.normalize(eye - some.position_N3, dim=1)
-        flip = (some.normal_N3 * towards).sum(1, keepdim=True) < 0
+        towards = -some.position_3N
+        towards[2] += of(view.distance_B, some.picture_N)
+        towards = unit(towards)
         if Kind.HAIR not in kinds:
-            some = Points(**{**_fields(some), "normal_N3": torch.where(flip, -some.normal_N3, some.normal_N3)})
-        light = light_at(params, shadow, some)
-        colour[which], part[which] = shade(assets, params, posed, some, light, towards, px_per_cm_B)
-    return colour * params.scene["exposure"][at.picture_N, None], part, normal
-
-
-def _fields(points: Points) -> dict[str, Tensor]:
-    return {name: getattr(points, name) for name in Points.__dataclass_fields__}
-
-
-def shade_skin(
-    assets: Assets, params: Params, posed: Posed, at: Points, light: Light, view_N3: Tensor, px_per_cm_B: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Skin, and the shirt over it."""
-    look: Skin = skin(assets, params, at, px_per_cm_B)
-    who = at.picture_N
-    below = neckline(at.rest_N3) - at.rest_N3[:, 1]
-    cloth = (below * px_per_cm_B[who] + 0.5).clamp(0, 1)
-    albedo = _with_scalp(params, at, look.albedo_N3)
-    received = diffuse(light, look.normal_N3, (0.22, 0.10, 0.06))
-    sky = at.sky_N[:, None] ** at.sky_N.new_tensor([0.85, 1.0, 1.1])
-    around = ambient(params, at, look.normal_N3) * sky
-    rough = params.person["roughness"][who]
-    shine = 0.8 * gloss(light, look.normal_N3, view_N3, rough, 0.028) * (1 - at.scalp_N * 0.8)[:, None]
-    wet = 0.9 * gloss(light, look.normal_N3, view_N3, torch.full_like(rough, 0.32), 0.03)
-    shine = torch.lerp(shine, wet, look.lips_N[:, None])
-    edge = (1 - (look.normal_N3 * view_N3).sum(1).clamp(0, 1)) ** 5
-    mirror = ambient(params, at, mirrored(look.normal_N3, view_N3)) * ((0.02 + 0.14 * edge) * at.sky_N**2)[:, None]
-    out = albedo * (received * (0.5 + 0.5 * at.sky_N)[:, None] + around) + shine + 0.5 * mirror
-    shirt = shirt_colour(params)[who] * (diffuse(light, at.normal_N3, (0.1, 0.1, 0.1)) + around)
-    out = torch.lerp(out, shirt, cloth[:, None])
-    part = torch.full_like(who, int(Part.SKIN))
-    part[(at.rest_N3[:, 1] < -8.5) | (at.u_N > 1) & (at.rest_N3[:, 1] < -5)] = int(Part.NECK)
-    part[look.lips_N > 0.5] = int(Part.LIPS)
-    part[look.brow_N > 0.4] = int(Part.BROW)
-    part[cloth > 0.5] = int(Part.CLOTH)
-    return out, part
-
-
-def neckline(rest_N3: Tensor) -> Tensor:
-    return -14.6 - 0.28 * (rest_N3[:, 2] - 2) + 0.012 * rest_N3[:, 0] ** 2
-
-
-def shirt_colour(params: Params) -> Tensor:
-    """A shirt for everyone, from the person's own seed."""
-    seed = (params.person["marks_seed"] % 9973).to(torch.float32)
-    lightness = 12 + 70 * ((seed * 0.6180339) % 1)
-    hue = 2 * torch.pi * ((seed * 0.7548777) % 1)
-    chroma = 4 + 28 * ((seed * 0.5698403) % 1) ** 2
-    return linear_from_lab(torch.stack([lightness, chroma * hue.cos(), chroma * hue.sin()], 1))
-
-
-def _with_scalp(params: Params, at: Points, albedo: Tensor) -> Tensor:
-    x, y, z = at.rest_N3[:, 0].abs(), at.rest_N3[:, 1], at.rest_N3[:, 2]
-    low = 9.6 - 0.10 * (x - 3.0).clamp(min=0) - 0.9 * (5.2 - z).clamp(min=0)
-    hairline = ((y - low) / 1.6).clamp(0, 1)
-    lab = hair_lab(params) * 0.7
-    return torch.lerp(albedo, linear_from_lab(lab)[at.picture_N], (0.8 * at.scalp_N * hairline)[:, None])
-
-
-def shade_eye(
-    assets: Assets, params: Params, posed: Posed, at: Points, light: Light, view_N3: Tensor, px_per_cm_B: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Sclera, iris and pupil by the angle from the eye's axis; a wet coat that mirrors the lights."""
-    who, table = at.picture_N, assets.paint.irises
-    number = (at.rest_N3[:, 0] < 0).to(torch.int64)
-    eye = posed.eyes_B24[who, number]
-    axis = posed.gaze_B23[who, number]
-    out = functional.normalize(at.position_N3 - eye[:, :3], dim=1)
-    up = posed.turn_B33[:, :, 1][who]
-    side = functional.normalize(torch.linalg.cross(up, axis), dim=1)
-    up = torch.linalg.cross(axis, side)
-    angle = torch.acos((out * axis).sum(1).clamp(-1, 1))
-    around = torch.stack([(out * side).sum(1), (out * up).sum(1)], 1)
-    around = functional.normalize(around, dim=1) * (angle / IRIS_RAD * IRIS_SHARE).clamp(max=0.49)[:, None]
-    level = level_for(0.25 * table.size_px / px_per_cm_B, table.levels)[who]
-    texel = look_up(table, taps(table, 0.5 + around[:, 0], 0.5 + around[:, 1], level), params.person["iris"][who])
-    lightness = 1 + params.person["iris_lab"][who] / 40
-    iris = texel * 0.55 * lightness.clamp(0.3, 1.6)[:, :1]
-    limbal = 1 - 0.65 * torch.exp(-(((angle - IRIS_RAD) / 0.05) ** 2))
-    pupil = ((angle - 0.15) / 0.03).clamp(0, 1)
-    iris = iris * (limbal * pupil)[:, None]
-    white = at.position_N3.new_tensor([0.60, 0.56, 0.54]) * (1 - 0.12 * (angle - 0.5).clamp(0, 1))[:, None]
-    outside = ((angle - IRIS_RAD + 0.01) / 0.06).clamp(0, 1)
-    albedo = torch.lerp(iris, white, outside[:, None])
-    bulge = (1 - angle / 0.5).clamp(0, 1)[:, None]
-    normal = functional.normalize(out + 0.22 * bulge * (out - axis), dim=1)
-    lid = at.sky_N[:, None]
-    received = diffuse(light, out, (0.25, 0.2, 0.2)) * (0.4 + 0.6 * lid) + ambient(params, at, out) * lid
-    shine = gloss(light, normal, view_N3, torch.full_like(angle, 0.10), 0.03).clamp(max=4)
-    fresnel = 0.03 + 0.5 * (1 - (normal * view_N3).sum(1).clamp(0, 1)) ** 5
-    mirror = ambient(params, at, mirrored(normal, view_N3)) * fresnel[:, None] * lid
-    return albedo * received + shine + mirror, torch.full_like(who, int(Part.EYE))
-
-
-def shade_cards(
-    assets: Assets, params: Params, posed: Posed, at: Points, light: Light, view_N3: Tensor, px_per_cm_B: Tensor
-) -> tuple[Tensor, Tensor]:
-    part = torch.where(at.kind_N == Kind.LASH, int(Part.LASH), int(Part.HAIR))
-    return shade_hair(assets, params, at, light, view_N3, px_per_cm_B), part
-
-
-def shade_plain(
-    assets: Assets, params: Params, posed: Posed, at: Points, light: Light, view_N3: Tensor, px_per_cm_B: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Teeth, gums and tongue, the dark inside of mouth and sockets, the frame of glasses."""
-    kind = at.kind_N
-    colours = torch.zeros((len(Kind), 3), device=kind.device)
-    for which, rgb in (
-        (Kind.TEETH, (0.62, 0.58, 0.50)), (Kind.GUMS, (0.30, 0.09, 0.08)), (Kind.SOCKET, (0.12, 0.04, 0.035)),
-    ):  # fmt: skip
-        colours[which] = colours.new_tensor(rgb)
-    albedo = colours[kind]
-    frame = (kind == Kind.GLASSES)[:, None]
-    albedo = torch.where(frame, linear_from_lab(params.person["glasses_lab"])[at.picture_N], albedo)
-    inside = ((at.rest_N3[:, 2] - 4.0) / 7.0).clamp(0.05, 1) ** 2
-    depth = torch.where(frame[:, 0], torch.ones_like(inside), inside * 0.75)
-    received = diffuse(light, at.normal_N3, (0.15, 0.08, 0.08)) + ambient(params, at, at.normal_N3) * at.sky_N[:, None]
-    shine = gloss(light, at.normal_N3, view_N3, torch.full_like(depth, 0.22), 0.04)
-    parts = torch.zeros(len(Kind), dtype=torch.int64, device=kind.device)
-    for which, part in (
-        (Kind.TEETH, Part.TEETH), (Kind.GUMS, Part.MOUTH), (Kind.SOCKET, Part.MOUTH), (Kind.GLASSES, Part.GLASSES),
-    ):  # fmt: skip
-        parts[which] = int(part)
-    return (albedo * received + 0.7 * shine) * depth[:, None], parts[kind]
+            away = dot(some.normal_3N, towards) < 0
+            some = replace(some, normal_3N=torch.where(away, -some.normal_3N, some.normal_3N))
+        lamps = lamps_at(params, shadow, some)
+        colour[:, which], part[which] = shade(Surroundings(assets, params, posed, px_per_cm_B), some, lamps, towards)
+    return (colour * of(params.scene["exposure"], at.picture_N)).T.contiguous(), part
 
 
 def _resolve(colour: Tensor, chosen: Chosen, behind: Tensor, factor: int) -> tuple[Tensor, Tensor]:

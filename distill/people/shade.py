@@ -15,7 +15,8 @@ from torch.nn import functional
 
 from distill.people.pose import Params, Posed
 from distill.people.rasterise import Screen, Triangles, depth_of, empty_buffer, rasterise
-from distill.people.surface import Points
+from distill.people.surface import Points, dot, of, unit
+from distill.people.texture import weighted
 
 SHADOW_PX, SHADOW_REACH_CM = 160, 24.0
 SHADOW_FAR_CM = 100.0
@@ -23,13 +24,12 @@ SHADOW_SHARPNESS = 2.2  # of the exponential shadow map, per cm
 
 
 @dataclass(frozen=True)
-class Light:
-    """Light at points: what reaches them of the key, and each light's direction and colour there."""
+class Lamp:
+    """One directional light at points: unit vectors towards it, its colour with what shadow leaves of it, softness."""
 
-    towards_N33: Tensor
-    colour_N33: Tensor
-    lit_N: Tensor
-    softness_N3: Tensor
+    towards_3N: Tensor
+    colour_3N: Tensor
+    softness_N: Tensor
 
 
 @dataclass(frozen=True)
@@ -77,61 +77,78 @@ def _light_screen(local_M3: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     )
 
 
-def light_at(params: Params, shadow: Shadow, at: Points) -> Light:
+def lamps_at(params: Params, shadow: Shadow, at: Points) -> list[Lamp]:
+    """The lights that shine in any of the pictures."""
     count, who = len(params), at.picture_N
     towards = params.scene["light_directions"].reshape(count, 3, 3)
     colour = params.scene["light_colours"].reshape(count, 3, 3)
-    raised = at.position_N3 + 0.25 * at.normal_N3 - shadow.middle_B3[who]
-    local = (shadow.axes_B33[who] * raised[:, None]).sum(2)
+    softness = params.scene["light_softness"].reshape(count, 3)
+    lit = _lit(shadow, at)
+    lamps = []
+    for k in range(3):
+        shines = of(colour[:, k], who)
+        lamps.append(Lamp(of(towards[:, k], who), shines * lit if k == 0 else shines, of(softness[:, k], who)))
+    return lamps
+
+
+def _lit(shadow: Shadow, at: Points) -> Tensor:
+    """How much of the key light reaches the points, [N]."""
+    who = at.picture_N
+    raised = torch.add(at.position_3N, at.normal_3N, alpha=0.25) - of(shadow.middle_B3, who)
+    local = torch.stack([dot(of(shadow.axes_B33[:, k], who), raised) for k in range(3)], 1)
     x, y, inverse = _light_screen(local)
-    x, y = x.clamp(0, SHADOW_PX - 1.001), y.clamp(0, SHADOW_PX - 1.001)
+    x, y = x.clamp_(0, SHADOW_PX - 1.001), y.clamp_(0, SHADOW_PX - 1.001)
     column, row = x.floor(), y.floor()
     fx, fy = x - column, y - row
     base = (who * SHADOW_PX + row.to(torch.int64)) * SHADOW_PX + column.to(torch.int64)
     flat = shadow.map_BSS.reshape(-1)
-    upper = torch.lerp(flat[base], flat[base + 1], fx)
-    lower = torch.lerp(flat[base + SHADOW_PX], flat[base + SHADOW_PX + 1], fx)
+    upper = torch.lerp(flat.index_select(0, base), flat.index_select(0, base + 1), fx)
+    base = base + SHADOW_PX
+    lower = torch.lerp(flat.index_select(0, base), flat.index_select(0, base + 1), fx)
     own = torch.exp(-SHADOW_SHARPNESS * (inverse.reciprocal() - SHADOW_FAR_CM - 0.15))
-    lit = (torch.lerp(upper, lower, fy) * own).clamp(0, 1)
-    return Light(towards[who], colour[who], lit, params.scene["light_softness"].reshape(count, 3)[who])
+    return (torch.lerp(upper, lower, fy) * own).clamp_(0, 1)
 
 
-def ambient(params: Params, at: Points, normal_N3: Tensor) -> Tensor:
-    """Light from all around that a surface with this normal receives, [N, 3]."""
-    x, y, z = normal_N3.unbind(1)
+def ambient(params: Params, at: Points, normal_3N: Tensor) -> Tensor:
+    """Light from all around that a surface with this normal receives, [3, N]."""
+    x, y, z = normal_3N
     basis = torch.stack([torch.ones_like(x), y, z, x, x * y, y * z, 3 * z * z - 1, x * z, x * x - y * y], 1)
-    around = params.scene["ambient"].reshape(-1, 9, 3)[at.picture_N]
-    return (basis[:, :, None] * around).sum(1).clamp(min=0)
+    rows = at.picture_N[:, None] * 9 + torch.arange(9, device=x.device)
+    return weighted(params.scene["ambient"].reshape(-1, 3), rows, basis).T.clamp(min=0)
 
 
-def diffuse(light: Light, normal_N3: Tensor, wrap: tuple[float, float, float]) -> Tensor:
-    """Directional light on a surface into which it wanders by `wrap` (per colour), [N, 3]."""
-    facing = (light.towards_N33 * normal_N3[:, None]).sum(2)
-    spread = facing.new_tensor(wrap) + 0.12 * light.softness_N3[:, :, None]
-    share = ((facing[:, :, None] + spread) / (1 + spread)).clamp(min=0)
-    share = torch.cat([share[:, :1] * light.lit_N[:, None, None], share[:, 1:]], 1)
-    return (share * light.colour_N33).sum(1)
+def diffuse(lamps: list[Lamp], normal_3N: Tensor, wrap: tuple[float, float, float]) -> Tensor:
+    """Directional light on a surface into which it wanders by `wrap` (per colour), [3, N]."""
+    total = torch.zeros_like(normal_3N)
+    for lamp in lamps:
+        facing = dot(lamp.towards_3N, normal_3N)
+        for k in range(3):
+            spread = wrap[k] + 0.12 * lamp.softness_N
+            total[k] += ((facing + spread) / (1 + spread)).clamp_(min=0) * lamp.colour_3N[k]
+    return total
 
 
-def gloss(light: Light, normal_N3: Tensor, view_N3: Tensor, roughness_N: Tensor, f0: float) -> Tensor:
-    """Highlights after Cook and Torrance with GGX, cosine included, [N, 3]."""
-    wide = (roughness_N[:, None] + 0.12 * light.softness_N3).clamp(0.08, 1)
-    half = functional.normalize(light.towards_N33 + view_N3[:, None], dim=2)
-    nh = (half * normal_N3[:, None]).sum(2).clamp(0, 1)
-    nl = (light.towards_N33 * normal_N3[:, None]).sum(2).clamp(0, 1)
-    nv = (normal_N3 * view_N3).sum(1, keepdim=True).clamp(0.05, 1)
-    vh = (half * view_N3[:, None]).sum(2).clamp(0, 1)
-    a2 = wide**4
-    spread = a2 / (torch.pi * (nh * nh * (a2 - 1) + 1) ** 2)
-    k = (wide + 1) ** 2 / 8
-    masking = 0.25 / ((nl * (1 - k) + k) * (nv * (1 - k) + k))
-    shine = spread * masking * (f0 + (1 - f0) * (1 - vh) ** 5) * nl
-    shine = torch.cat([shine[:, :1] * light.lit_N[:, None], shine[:, 1:]], 1)
-    return (shine[:, :, None] * light.colour_N33).sum(1)
+def gloss(lamps: list[Lamp], normal_3N: Tensor, view_3N: Tensor, roughness_N: Tensor, f0: float) -> Tensor:
+    """Highlights after Cook and Torrance with GGX, cosine included, [3, N]."""
+    total = torch.zeros_like(normal_3N)
+    nv = dot(normal_3N, view_3N).clamp_(0.05, 1)
+    for lamp in lamps:
+        wide = (roughness_N + 0.12 * lamp.softness_N).clamp_(0.08, 1)
+        half = unit(lamp.towards_3N + view_3N)
+        nh = dot(half, normal_3N).clamp_(0, 1)
+        nl = dot(lamp.towards_3N, normal_3N).clamp_(0, 1)
+        away = 1 - dot(half, view_3N).clamp_(0, 1)
+        a2 = wide.square().square_()
+        spread = a2 / (torch.pi * (nh * nh * (a2 - 1) + 1).square_())
+        k = (wide + 1).square_() / 8
+        masking = 0.25 / ((nl * (1 - k) + k) * (nv * (1 - k) + k))
+        fresnel = f0 + (1 - f0) * away.square() * away.square() * away
+        total += (spread * masking * fresnel * nl) * lamp.colour_3N
+    return total
 
 
-def mirrored(normal_N3: Tensor, view_N3: Tensor) -> Tensor:
-    return 2 * (normal_N3 * view_N3).sum(1, keepdim=True) * normal_N3 - view_N3
+def mirrored(normal_3N: Tensor, view_3N: Tensor) -> Tensor:
+    return 2 * dot(normal_3N, view_3N) * normal_3N - view_3N
 
 
 def tone(light: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The colour and relief of skin at the points seen: two skins mixed and shifted, marks, make-up, brows.
 
 Everything is looked up at the points, never painted into a texture first, so that a new person costs nothing extra.
-Legend: N points; tables and their channels are those of `paint`.
+Legend: N points; vectors lie component by component, [3, N]; tables and their channels are those of `paint`.
 """
 
 from __future__ import annotations
@@ -18,117 +18,158 @@ from distill.people.texture import level_for, look_up, look_up_mixed, taps
 
 TEXELS_PER_CM = 0.036  # of a texture one texel wide: how much of u a centimetre of the face takes
 NOISE_REPEATS = 9.0  # of the relief over the face's texture
+HAIR_LAB = (30.0, 4.5, 10.0)  # of hair whose shift is nothing
 
 
 @dataclass(frozen=True)
 class Points:
-    """The points to be shaded: which picture, where, how turned; see `Assets.corner_values_AC`."""
+    """The points to be shaded: which picture, where, how turned; see `Assets.corner_values_AC`. Camera axes."""
 
     picture_N: Tensor
     kind_N: Tensor
-    position_N3: Tensor
-    normal_N3: Tensor
+    position_3N: Tensor
+    normal_3N: Tensor
     sky_N: Tensor
     scalp_N: Tensor
     u_N: Tensor
     v_N: Tensor
-    along_N3: Tensor  # camera axes
-    rest_N3: Tensor
+    along_3N: Tensor
+    rest_3N: Tensor  # the same place on the mean head, the model's axes
     card_N: Tensor
 
     def only(self, which: Tensor) -> Points:
-        return Points(*(getattr(self, name)[which] for name in Points.__dataclass_fields__))
+        return Points(*(value.index_select(value.ndim - 1, which) for value in self.fields().values()))
+
+    def fields(self) -> dict[str, Tensor]:
+        return {name: getattr(self, name) for name in Points.__dataclass_fields__}
 
 
 @dataclass(frozen=True)
 class Skin:
-    """Linear albedo [N, 3], the tilted normal, and shares of lips and brow hair."""
+    """Linear albedo [3, N], the tilted normal, and shares of lips and brow hair."""
 
-    albedo_N3: Tensor
-    normal_N3: Tensor
+    albedo_3N: Tensor
+    normal_3N: Tensor
     lips_N: Tensor
     brow_N: Tensor
 
 
-def linear_from_lab(lab_N3: Tensor) -> Tensor:
-    y = (lab_N3[:, 0] + 16) / 116
-    x, z = y + lab_N3[:, 1] / 500, y - lab_N3[:, 2] / 200
-    f = torch.stack([x, y, z], 1).clamp(min=0)
-    back = lab_N3.new_tensor([[3.0799, -0.9211, 0.0529], [-1.5372, 1.8758, -0.2040], [-0.5428, 0.0452, 1.1512]])
-    return ((f * f * f) @ back).clamp(0.002, 1)
+def dot(a_3N: Tensor, b_3N: Tensor) -> Tensor:
+    return (a_3N[0] * b_3N[0]).addcmul_(a_3N[1], b_3N[1]).addcmul_(a_3N[2], b_3N[2])
+
+
+def unit(a_3N: Tensor) -> Tensor:
+    return a_3N * dot(a_3N, a_3N).clamp_(min=1e-12).rsqrt_()
+
+
+def cross(a_3N: Tensor, b_3N: Tensor) -> Tensor:
+    return torch.stack(
+        [
+            a_3N[1] * b_3N[2] - a_3N[2] * b_3N[1],
+            a_3N[2] * b_3N[0] - a_3N[0] * b_3N[2],
+            a_3N[0] * b_3N[1] - a_3N[1] * b_3N[0],
+        ]
+    )
+
+
+def of(values_BC: Tensor, picture_N: Tensor) -> Tensor:
+    """A number or vector of each picture at the picture's points, [N] or [C, N]."""
+    if values_BC.ndim == 1:
+        return values_BC.index_select(0, picture_N)
+    return values_BC.T.contiguous().index_select(1, picture_N)
+
+
+def linear_from_lab(lab_3N: Tensor) -> Tensor:
+    y = (lab_3N[0] + 16) / 116
+    x, z = (y + lab_3N[1] / 500).clamp_(min=0), (y - lab_3N[2] / 200).clamp_(min=0)
+    f = torch.stack([x, y, z])
+    x, y, z = (f * f * f).unbind(0)
+    out = torch.stack(
+        [
+            3.0799 * x - 1.5372 * y - 0.5428 * z,
+            -0.9211 * x + 1.8758 * y + 0.0452 * z,
+            0.0529 * x - 0.2040 * y + 1.1512 * z,
+        ]
+    )
+    return out.clamp_(0.002, 1)
+
+
+def hair_lab(params: Params) -> Tensor:
+    """Mean colour of everyone's hair, Lab [B, 3]; shifts of its hue are halved, for nobody grows purple hair."""
+    shift = params.person["hair_lab"]
+    return shift * shift.new_tensor([1.0, 0.5, 0.7]) + shift.new_tensor(HAIR_LAB)
 
 
 def skin(assets: Assets, params: Params, at: Points, px_per_cm_B: Tensor) -> Skin:
     """px_per_cm_B: pixels that a centimetre of the face takes in each picture."""
-    person, table = params.person, assets.paint
-    who = at.picture_N
+    person, table, who = params.person, assets.paint, at.picture_N
     density = TEXELS_PER_CM / px_per_cm_B
-    level = level_for(density * paint.SKIN_PX, table.skins.levels)[who]
     back = at.u_N > 1
     front = (~back).to(torch.float32)
-    u = torch.where(back, at.u_N - 1, at.u_N)
-    at_skin = taps(table.skins, u, at.v_N, level)
+    u = at.u_N - back.to(torch.float32)
+    at_skin = taps(table.skins, u, at.v_N, of(level_for(density * paint.SKIN_PX, table.skins.levels), who))
     shift = back.to(torch.int64) * len(table.skin_names)
-    pair = person["skins"][who]
-    lab = look_up_mixed(table.skins, at_skin, (pair[:, 0] + shift, pair[:, 1] + shift), person["skin_mix"][who])
-    marks = look_up(table.marks, at_skin) * front[:, None]
-    lips = marks[:, paint.LIPS]
-    seed = (person["marks_seed"] % 9973).to(torch.float32)
-    own_u, own_v = (seed * 0.61803)[who] % 1.0, (seed * 0.75488)[who] % 1.0
-    fine_level = level_for(density * paint.NOISE_PX * NOISE_REPEATS, table.noise.levels)[who]
-    fine = look_up(
-        table.noise, taps(table.noise, u * NOISE_REPEATS + own_u, at.v_N * NOISE_REPEATS + own_v, fine_level, True)
-    )
-    slow_level = level_for(density * paint.NOISE_PX, table.noise.levels)[who]
-    slow = look_up(table.noise, taps(table.noise, u * 1.3 + own_v, at.v_N * 1.3 + own_u, slow_level, True))
-    mid_level = level_for(density * paint.NOISE_PX * 3, table.noise.levels)[who]
-    spots = look_up(table.noise, taps(table.noise, u * 3 + own_u, at.v_N * 3 + own_u, mid_level, True))[:, paint.SPOTS]
-    blotchy = person["blotches"][who]
-    lab = lab + person["skin_lab"][who]
-    light = lab[:, 0] + 1.6 * (0.4 + blotchy) * slow[:, paint.BLOTCH] + 0.5 * fine[:, paint.BLOTCH]
-    red = lab[:, 1] + 1.3 * (0.4 + blotchy) * slow[:, paint.FLUSH] + 1.5 * blotchy * marks[:, paint.FRECKLES]
-    yellow = lab[:, 2]
-    freckle = spots * marks[:, paint.FRECKLES] * person["freckles"][who]
-    lab = torch.stack([light - 16 * freckle, red + 4 * freckle, yellow + 8 * freckle], 1)
-    lab = lab + person["lips_lab"][who] * (lips * person["lips_strength"][who])[:, None]
-    shadow = marks[:, paint.SHADOW] * person["shadow_strength"][who]
-    lab = lab + person["shadow_lab"][who] * shadow[:, None]
-    stubble = person["stubble"][who] * marks[:, paint.BEARD]
-    cover = stubble * (0.20 + 0.55 * fine[:, paint.DOTS])
-    dark = lab.new_tensor([18.0, 3.0, 3.0])
-    lab = torch.lerp(lab, torch.minimum(lab, dark.expand_as(lab)), cover.clamp(0, 0.85)[:, None])
+    pair = of(person["skins"], who)
+    lab = look_up_mixed(table.skins, at_skin, (pair[0] + shift, pair[1] + shift), of(person["skin_mix"], who)).T
+    marks = look_up(table.marks, at_skin).T * front
+    lips = marks[paint.LIPS]
+    fine, slow, spots = _noise(assets, params, at, u, density)
+    blotchy = of(person["blotches"], who)
+    light, red, yellow = (lab + of(person["skin_lab"], who)).unbind(0)
+    calm = 0.4 + blotchy
+    freckle = spots * marks[paint.FRECKLES] * of(person["freckles"], who)
+    light = light + 1.6 * calm * slow[paint.BLOTCH] + 0.5 * fine[paint.BLOTCH] - 16 * freckle
+    red = red + 1.3 * calm * slow[paint.FLUSH] + 1.5 * blotchy * marks[paint.FRECKLES] + 4 * freckle
+    lab = torch.stack([light, red, yellow + 8 * freckle])
+    lab = lab + of(person["lips_lab"] * person["lips_strength"][:, None], who) * lips
+    lab = lab + of(person["shadow_lab"] * person["shadow_strength"][:, None], who) * marks[paint.SHADOW]
+    cover = of(person["stubble"], who) * marks[paint.BEARD] * (0.20 + 0.55 * fine[paint.DOTS])
+    dark = lab.new_tensor([18.0, 3.0, 3.0])[:, None]
+    lab = torch.lerp(lab, torch.minimum(lab, dark), cover.clamp_(0, 0.85))
     lab, brow = _with_brows(assets, params, at, u, front, lab, density)
-    lab[:, 0] = lab[:, 0].clamp(min=6)
-    normal = _bumped(at, fine, front * (1 - 0.6 * lips), person["roughness"][who])
+    lab[0].clamp_(min=6)
+    normal = _bumped(at, fine, front * (1 - 0.6 * lips) * (0.6 + of(person["roughness"], who)))
     return Skin(linear_from_lab(lab), normal, lips, brow)
+
+
+def _noise(assets: Assets, params: Params, at: Points, u: Tensor, density: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Fine and slow channels of the noise, and freckles' spots, laid differently for everyone."""
+    table, who = assets.paint.noise, at.picture_N
+    seed = (params.person["marks_seed"] % 9973).to(torch.float32)
+    own_u, own_v = of(seed * 0.61803 % 1.0, who), of(seed * 0.75488 % 1.0, who)
+    found = []
+    for repeats, x, y in ((NOISE_REPEATS, own_u, own_v), (1.3, own_v, own_u), (3.0, own_u, own_v)):
+        level = of(level_for(density * paint.NOISE_PX * repeats, table.levels), who)
+        place = taps(table, torch.addcmul(x, u, u.new_tensor(repeats)), at.v_N * repeats + y, level, wrap=True)
+        found.append(look_up(table, place).T)
+    return found[0], found[1], found[2][paint.SPOTS]
 
 
 def _with_brows(
     assets: Assets, params: Params, at: Points, u: Tensor, front: Tensor, lab: Tensor, density: Tensor
 ) -> tuple[Tensor, Tensor]:
-    table, who = assets.paint, at.picture_N
+    table = assets.paint
     left, low, wide = table.brow_window
     bu, bv = (u - left) / wide, (at.v_N - low) / wide
-    inside = front * ((bu > 0) & (bu < 1) & (bv > 0) & (bv < 1)).to(torch.float32)
-    level = level_for(density * paint.BROW_PX, table.brows.levels)[who]
-    layer = look_up(table.brows, taps(table.brows, bu, bv, level), params.person["brows"][who])
-    tail = 1 - ((at.rest_N3[:, 0].abs() - 5.0) / 1.0).clamp(0, 1)  # some layers end in a line on to the temple
-    cover = (layer[:, 0] * inside * tail * 0.92).clamp(0, 1)
-    hair = hair_lab(params)[who]
-    lightness = 13 + 0.35 * hair[:, 0] + 22 * params.person["brow_lightness"][who]
-    colour = torch.stack(
-        [lightness.clamp(5, 70) * (0.7 + 0.6 * layer[:, 1]), 0.6 * hair[:, 1] + 1, 0.6 * hair[:, 2]], 1
-    )
-    return torch.lerp(lab, colour, cover[:, None]), cover
+    near = torch.nonzero((front > 0) & (bu > 0) & (bu < 1) & (bv > 0) & (bv < 1)).squeeze(1)
+    who = at.picture_N.index_select(0, near)
+    level = of(level_for(density * paint.BROW_PX, table.brows.levels), who)
+    place = taps(table.brows, bu.index_select(0, near), bv.index_select(0, near), level)
+    layer = look_up(table.brows, place, of(params.person["brows"], who)).T
+    side = at.rest_3N[0].index_select(0, near).abs()
+    tail = 1 - (side - 5.0).clamp_(0, 1)  # some layers end in a line on to the temple
+    hair = of(hair_lab(params), who)
+    lightness = 13 + 0.35 * hair[0] + 22 * of(params.person["brow_lightness"], who)
+    shade = lightness.clamp_(5, 70) * (0.7 + 0.6 * layer[1])
+    colour = torch.stack([shade, 0.6 * hair[1] + 1, 0.6 * hair[2]])
+    cover = (layer[0] * tail * 0.92).clamp_(0, 1)
+    lab[:, near] = torch.lerp(lab.index_select(1, near), colour, cover)
+    brow = torch.zeros_like(front)
+    brow[near] = cover
+    return lab, brow
 
 
-def hair_lab(params: Params) -> Tensor:
-    """Mean colour of everyone's hair, Lab [B, 3]."""
-    return params.person["hair_lab"] + params.person["hair_lab"].new_tensor([32.0, 4.5, 10.0])
-
-
-def _bumped(at: Points, fine: Tensor, strength: Tensor, roughness: Tensor) -> Tensor:
-    across = torch.linalg.cross(at.normal_N3, at.along_N3)
-    amount = 0.10 * strength * (0.6 + roughness)
-    tilt = fine[:, :1] * at.along_N3 + fine[:, 1:2] * across
-    return torch.nn.functional.normalize(at.normal_N3 - amount[:, None] * tilt, dim=1)
+def _bumped(at: Points, fine: Tensor, strength: Tensor) -> Tensor:
+    across = cross(at.normal_3N, at.along_3N)
+    tilt = fine[paint.SLOPE_U] * at.along_3N + fine[paint.SLOPE_V] * across
+    return unit(at.normal_3N - 0.10 * strength * tilt)

@@ -1,0 +1,156 @@
+"""How each kind of surface looks: skin and shirt, eyes, hair, and the rest. Vectors are [3, N], light is linear."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from distill.people.assets import Assets, Kind, Part
+from distill.people.hair import shade_hair
+from distill.people.paint import IRIS_SHARE
+from distill.people.pose import Params, Posed
+from distill.people.shade import Lamp, ambient, diffuse, gloss, mirrored
+from distill.people.surface import Points, cross, dot, hair_lab, linear_from_lab, of, skin, unit
+from distill.people.texture import level_for, look_up, taps
+
+IRIS_RAD = 0.40
+KAPPA_DEG = 4.5
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What all points share. px_per_cm_B: pixels of the picture per centimetre at the head."""
+
+    assets: Assets
+    params: Params
+    posed: Posed
+    px_per_cm_B: Tensor
+
+
+Shaded = tuple[Tensor, Tensor]  # light [3, N] and part [N]
+Shader = Callable[[Surroundings, Points, list[Lamp], Tensor], Shaded]
+
+
+def shade_skin(world: Surroundings, at: Points, lamps: list[Lamp], view_3N: Tensor) -> Shaded:
+    """Skin, and the shirt over it."""
+    params, who = world.params, at.picture_N
+    look = skin(world.assets, params, at, world.px_per_cm_B)
+    albedo = _with_scalp(params, at, look.albedo_3N)
+    received = diffuse(lamps, look.normal_3N, (0.22, 0.10, 0.06)) * (0.5 + 0.5 * at.sky_N)
+    sky = torch.stack([at.sky_N.sqrt(), at.sky_N, at.sky_N])
+    around = ambient(params, at, look.normal_3N) * sky
+    rough = torch.lerp(of(params.person["roughness"], who), torch.full_like(at.sky_N, 0.32), look.lips_N)
+    shine = gloss(lamps, look.normal_3N, view_3N, rough, 0.028) * (0.8 * (1 - at.scalp_N * 0.8))
+    away = 1 - dot(look.normal_3N, view_3N).clamp_(0, 1)
+    edge = away.square() * away.square() * away
+    mirror = around * ((0.01 + 0.07 * edge) * at.sky_N)
+    out = albedo * (received + around) + shine + mirror
+    cloth = ((neckline(at.rest_3N) - at.rest_3N[1]) * of(world.px_per_cm_B, who) + 0.5).clamp_(0, 1)
+    dressed = torch.nonzero(cloth > 0).squeeze(1)
+    under = at.only(dressed)
+    shirt = of(shirt_colour(params), under.picture_N) * (received + around).index_select(1, dressed)
+    out[:, dressed] = torch.lerp(out.index_select(1, dressed), shirt, cloth.index_select(0, dressed))
+    part = torch.full_like(who, int(Part.SKIN))
+    part[(at.rest_3N[1] < -8.5) | (at.u_N > 1) & (at.rest_3N[1] < -5)] = int(Part.NECK)
+    part[look.lips_N > 0.5] = int(Part.LIPS)
+    part[look.brow_N > 0.4] = int(Part.BROW)
+    part[cloth > 0.5] = int(Part.CLOTH)
+    return out, part
+
+
+def neckline(rest_3N: Tensor) -> Tensor:
+    """Height of a shirt's edge; see `meshes.neckline`."""
+    return -14.6 - 0.28 * (rest_3N[2] - 2) + 0.012 * rest_3N[0].square()
+
+
+def shirt_colour(params: Params) -> Tensor:
+    """A shirt for everyone, from the person's own seed, [B, 3]."""
+    seed = (params.person["marks_seed"] % 9973).to(torch.float32)
+    lightness = 12 + 70 * ((seed * 0.6180339) % 1)
+    hue = 2 * torch.pi * ((seed * 0.7548777) % 1)
+    chroma = 4 + 28 * ((seed * 0.5698403) % 1) ** 2
+    return linear_from_lab(torch.stack([lightness, chroma * hue.cos(), chroma * hue.sin()])).T
+
+
+def _with_scalp(params: Params, at: Points, albedo: Tensor) -> Tensor:
+    """Skin under hair takes on some of its colour."""
+    x, y, z = at.rest_3N[0].abs(), at.rest_3N[1], at.rest_3N[2]
+    low = 9.6 - 0.10 * (x - 3.0).clamp_(min=0) - 0.9 * (5.2 - z).clamp_(min=0)
+    hairline = ((y - low) / 1.6).clamp_(0, 1)
+    colour = linear_from_lab(hair_lab(params).T * 0.7).T
+    return torch.lerp(albedo, of(colour, at.picture_N), 0.8 * at.scalp_N * hairline)
+
+
+def shade_eye(world: Surroundings, at: Points, lamps: list[Lamp], view_3N: Tensor) -> Shaded:
+    """Sclera, iris and pupil by the angle from the eye's axis; a wet coat that mirrors the lights."""
+    params, posed, who, table = world.params, world.posed, at.picture_N, world.assets.paint.irises
+    left = at.rest_3N[0] > 0
+
+    def of_eye(values_B2C: Tensor) -> Tensor:
+        return torch.where(left, of(values_B2C[:, 0], who), of(values_B2C[:, 1], who))
+
+    axis = of_eye(posed.gaze_B23)
+    out = unit(at.position_3N - of_eye(posed.eyes_B24)[:3])
+    side = unit(cross(of(posed.turn_B33[:, :, 1], who), axis))
+    up = cross(axis, side)
+    angle = torch.acos(dot(out, axis).clamp_(-0.9999, 0.9999))
+    x, y = dot(out, side), dot(out, up)
+    far = (angle / IRIS_RAD * IRIS_SHARE).clamp_(max=0.49) / torch.hypot(x, y).clamp_(min=1e-6)
+    level = of(level_for(0.25 * table.size_px / world.px_per_cm_B, table.levels), who)
+    place = taps(table, 0.5 + far * x, 0.5 + far * y, level)
+    lightness = (1 + params.person["iris_lab"][:, 0] / 40).clamp(0.3, 1.6)
+    iris = look_up(table, place, of(params.person["iris"], who)).T * (0.55 * of(lightness, who))
+    limbal = 1 - 0.65 * torch.exp(-((angle - IRIS_RAD) / 0.05).square_())
+    iris = iris * (limbal * ((angle - 0.15) / 0.03).clamp_(0, 1))
+    white = at.position_3N.new_tensor([0.60, 0.56, 0.54])[:, None] * (1 - 0.12 * (angle - 0.5).clamp_(0, 1))
+    albedo = torch.lerp(iris, white, ((angle - IRIS_RAD + 0.01) / 0.06).clamp_(0, 1))
+    bulge = 0.22 * (1 - angle / 0.5).clamp_(0, 1)
+    normal = unit(out + bulge * (out - axis))
+    lid = at.sky_N
+    received = diffuse(lamps, out, (0.25, 0.2, 0.2)) * (0.4 + 0.6 * lid) + ambient(params, at, out) * lid
+    shine = gloss(lamps, normal, view_3N, torch.full_like(angle, 0.10), 0.03).clamp_(max=4)
+    away = 1 - dot(normal, view_3N).clamp_(0, 1)
+    fresnel = 0.03 + 0.5 * away.square().square_() * away
+    mirror = ambient(params, at, mirrored(normal, view_3N)) * fresnel * lid
+    return albedo * received + shine + mirror, torch.full_like(who, int(Part.EYE))
+
+
+def shade_cards(world: Surroundings, at: Points, lamps: list[Lamp], view_3N: Tensor) -> Shaded:
+    part = torch.where(at.kind_N == Kind.LASH, int(Part.LASH), int(Part.HAIR))
+    return shade_hair(world.assets, world.params, at, lamps, view_3N, world.px_per_cm_B), part
+
+
+PLAIN = {
+    Kind.TEETH: ((0.62, 0.58, 0.50), Part.TEETH),
+    Kind.GUMS: ((0.30, 0.09, 0.08), Part.MOUTH),
+    Kind.SOCKET: ((0.12, 0.04, 0.035), Part.MOUTH),
+    Kind.GLASSES: ((0.0, 0.0, 0.0), Part.GLASSES),
+}
+
+
+def shade_plain(world: Surroundings, at: Points, lamps: list[Lamp], view_3N: Tensor) -> Shaded:
+    """Teeth, gums and tongue, the dark inside of mouth and sockets, the frame of glasses."""
+    kind, params = at.kind_N, world.params
+    colours = torch.zeros((len(Kind), 3), device=kind.device)
+    parts = torch.zeros(len(Kind), dtype=torch.int64, device=kind.device)
+    for which, (rgb, part) in PLAIN.items():
+        colours[which], parts[which] = colours.new_tensor(rgb), int(part)
+    frame = kind == Kind.GLASSES
+    frames = linear_from_lab(params.person["glasses_lab"].T).T
+    albedo = torch.where(frame, of(frames, at.picture_N), of(colours, kind))
+    inside = ((at.rest_3N[2] - 4.0) / 7.0).clamp_(0.05, 1).square_()
+    depth = torch.where(frame, 1.0, inside * 0.75)
+    received = diffuse(lamps, at.normal_3N, (0.15, 0.08, 0.08)) + ambient(params, at, at.normal_3N) * at.sky_N
+    shine = gloss(lamps, at.normal_3N, view_3N, torch.full_like(depth, 0.22), 0.04)
+    return (albedo * received + 0.7 * shine) * depth, parts[kind]
+
+
+SHADERS: dict[tuple[Kind, ...], Shader] = {
+    (Kind.SKIN,): shade_skin,
+    (Kind.EYE,): shade_eye,
+    (Kind.HAIR, Kind.LASH): shade_cards,
+    (Kind.SOCKET, Kind.GUMS, Kind.TEETH, Kind.GLASSES): shade_plain,
+}
