@@ -18,8 +18,8 @@ from distill.people.types import Person, Posture, Scene, Shot
 from distill.triplets import Triplet, acted, triplet, worn
 
 VERSION = 1
-SWAPS, FRAMES, SOURCES = 24, 20, 4
-QUICK_SWAPS, QUICK_FRAMES = 6, 12
+SWAPS, FRAMES, SOURCES = 24, 16, 4
+QUICK_SWAPS, QUICK_FRAMES = 6, 8
 
 Pose = Literal["0-20", "20-45", "45-75"]
 Light = Literal["even", "hard", "moving"]
@@ -31,18 +31,18 @@ NOT_COVERING = 5  # a hair that leaves the face free
 CHOSEN = (
     5,
     1003,
-    2031,
+    2004,
     3025,
-    4013,
-    5041,
-    6000,
-    7031,
+    4010,
+    5123,
+    6001,
+    7020,
     8002,
     9006,
-    10005,
+    10001,
     11002,
     12001,
-    13005,
+    13007,
     14007,
     15001,
     16004,
@@ -50,9 +50,9 @@ CHOSEN = (
     18022,
     19001,
     20020,
-    21015,
+    21019,
     22026,
-    23125,
+    23107,
 )
 HARD = 1.6  # strongest lamp over the light from all around, from which light is called hard
 

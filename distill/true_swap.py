@@ -29,7 +29,7 @@ from engines.face.mesh import FACE_OVAL
 from engines.face.track import FaceTracker
 from engines.types import Floats, Rgb
 
-FRAME_PX, SOURCE_PX = 320, 448
+FRAME_PX, SOURCE_PX = 256, 384
 BATCH = 4
 FACE_PARTS = (Part.SKIN, Part.LIPS, Part.MOUTH, Part.TEETH, Part.EYE, Part.BROW, Part.LASH)
 REGION_PARTS: dict[str, tuple[Part, ...]] = {
