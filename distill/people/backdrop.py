@@ -15,8 +15,8 @@ PATCHES = 14
 def _recipe(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # type: ignore[type-arg]
     """Corner colours [4, 3], patches [Q, 6] (x, y, half width, half height, softness, strength), colours [Q, 3]."""
     rng = np.random.default_rng(seed)
-    base = np.exp(rng.normal(-1.6, 0.8)) * (1 + 0.25 * rng.standard_normal(3))
-    corners = base * np.exp(0.35 * rng.standard_normal((4, 1)) + 0.1 * rng.standard_normal((4, 3)))
+    base = np.exp(rng.normal(-1.6, 0.8)) * (1 + 0.10 * rng.standard_normal(3))
+    corners = base * np.exp(0.35 * rng.standard_normal((4, 1)) + 0.05 * rng.standard_normal((4, 3)))
     patches = np.stack(
         [
             rng.random(PATCHES), rng.random(PATCHES), np.exp(rng.normal(-2.0, 0.7, PATCHES)),
@@ -24,9 +24,9 @@ def _recipe(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # type: ig
             (rng.random(PATCHES) < rng.choice([0.0, 0.5, 1.0], p=[0.25, 0.35, 0.4])) * rng.uniform(0.4, 1, PATCHES),
         ], axis=1,
     )  # fmt: skip
-    colours = base * np.exp(0.7 * rng.standard_normal((PATCHES, 1)) + 0.3 * rng.standard_normal((PATCHES, 3)))
+    colours = base * np.exp(0.7 * rng.standard_normal((PATCHES, 1)) + 0.14 * rng.standard_normal((PATCHES, 3)))
     bright = rng.random(PATCHES) < 0.12
-    colours[bright] = np.exp(rng.normal(0, 0.4)) * (1 + 0.15 * rng.standard_normal(3))
+    colours[bright] = np.exp(rng.normal(0, 0.4)) * (1 + 0.06 * rng.standard_normal(3))
     return corners, patches, colours
 
 

@@ -111,7 +111,7 @@ def shade_eye(world: Surroundings, at: Points, lamps: list[Lamp], view_3N: Tenso
     normal = unit(out + bulge * (out - axis))
     lid = at.sky_N
     received = diffuse(lamps, out, (0.25, 0.2, 0.2)) * (0.4 + 0.6 * lid) + ambient(params, at, out) * lid
-    shine = gloss(lamps, normal, view_3N, torch.full_like(angle, 0.10), 0.03).clamp_(max=4)
+    shine = gloss(lamps, normal, view_3N, torch.full_like(angle, 0.17), 0.035).clamp_(max=3)
     away = 1 - dot(normal, view_3N).clamp_(0, 1)
     fresnel = 0.03 + 0.5 * away.square().square_() * away
     mirror = ambient(params, at, mirrored(normal, view_3N)) * fresnel * lid
@@ -141,11 +141,20 @@ def shade_plain(world: Surroundings, at: Points, lamps: list[Lamp], view_3N: Ten
     frame = kind == Kind.GLASSES
     frames = linear_from_lab(params.person["glasses_lab"].T).T
     albedo = torch.where(frame, of(frames, at.picture_N), of(colours, kind))
-    inside = ((at.rest_3N[2] - 4.0) / 7.0).clamp_(0.05, 1).square_()
-    depth = torch.where(frame, 1.0, inside * 0.75)
-    received = diffuse(lamps, at.normal_3N, (0.15, 0.08, 0.08)) + ambient(params, at, at.normal_3N) * at.sky_N
-    shine = gloss(lamps, at.normal_3N, view_3N, torch.full_like(depth, 0.22), 0.04)
+    inside = ((at.rest_3N[2] - 5.0) / 5.0).clamp_(0.03, 1).square_()
+    depth = torch.where(frame, 1.0, torch.where(kind == Kind.TEETH, inside.sqrt(), inside * 0.75))
+    normal = _without_notches(world, at)
+    received = diffuse(lamps, normal, (0.35, 0.3, 0.3)) + ambient(params, at, normal) * at.sky_N.sqrt()
+    shine = gloss(lamps, normal, view_3N, torch.full_like(depth, 0.25), 0.04)
     return (albedo * received + 0.7 * shine) * depth, parts[kind]
+
+
+def _without_notches(world: Surroundings, at: Points) -> Tensor:
+    """Normals, those of teeth mostly as of one smooth arch: light goes round in them, and the mesh has few corners."""
+    x, z = at.rest_3N[0], at.rest_3N[2] - 6.0
+    arch = unit(torch.stack([x, torch.zeros_like(x), z.clamp(min=0.5)]))
+    turned = torch.stack([dot(of(world.posed.turn_B33[:, k], at.picture_N), arch) for k in range(3)])
+    return torch.where(at.kind_N == Kind.TEETH, unit(0.3 * at.normal_3N + turned), at.normal_3N)
 
 
 SHADERS: dict[tuple[Kind, ...], Shader] = {

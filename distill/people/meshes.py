@@ -205,6 +205,9 @@ def hair_mesh(model: Arrays, name: str, head: HeadMesh) -> FittedMesh:
     rest = model[f"{name}_v"].astype(np.float32)
     tri = model[f"{name}_tri"].astype(np.int64)
     uv = model[f"{name}_uv"].astype(np.float32)[model[f"{name}_tri_uv"]]
+    if name.startswith("afro"):  # its coordinates are a patchwork; curls need no direction
+        flat = rest @ np.array([[0.09, 0.02], [0.01, 0.09], [0.05, -0.04]], np.float32)
+        uv = flat[tri]
     out = unit(rest - np.array([0, 2.0, -1.0], np.float32))
     normals = smooth_normals(rest, tri)
     normals *= np.sign((normals * out).sum(axis=1, keepdims=True) + 1e-6)

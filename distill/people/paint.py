@@ -114,11 +114,10 @@ def named(folder: Path, ending: str) -> list[str]:
 
 def load_paint(folder: Path, head: HeadMesh, hair_names: tuple[str, ...]) -> Paint:
     skin_names = named(folder / "skins_ictuv", "_face1024.jpg")
-    skins = [
-        lab(linear(picture(folder / "skins_ictuv" / f"{name}_{part}.jpg", SKIN_PX)))
-        for part in ("face1024", "backhead512")
-        for name in skin_names
-    ]
+    faces = [lab(linear(picture(folder / "skins_ictuv" / f"{name}_face1024.jpg", SKIN_PX))) for name in skin_names]
+    backs = [lab(linear(picture(folder / "skins_ictuv" / f"{name}_backhead512.jpg", SKIN_PX))) for name in skin_names]
+    means = [skin_mean(face) for face in faces]
+    skins = [calmed(part, mean) for parts in (faces, backs) for part, mean in zip(parts, means, strict=True)]
     brow_names = named(folder / "brows_ictuv", "_ictuv1024.png")
     layers = [picture(folder / "brows_ictuv" / f"{name}_ictuv1024.png", BROW_PX, "RGBA") for name in brow_names]
     brows, window = _brows(layers)
@@ -130,6 +129,21 @@ def load_paint(folder: Path, head: HeadMesh, hair_names: tuple[str, ...]) -> Pai
         table(skins), table([_marks(head)]), table([_noise()]), brows, window, table(cards),
         torch.from_numpy((cover * 255).astype(np.uint8)).reshape(-1), table([_iris(folder, name) for name in iris_names]),
     )  # fmt: skip
+
+
+def skin_mean(face: F32) -> F32:
+    """Mean Lab of forehead and a cheek."""
+    patches = [face[215:280, 125:180], face[110:150, 190:320]]
+    return np.asarray(np.concatenate([patch.reshape(-1, 3) for patch in patches]).mean(axis=0), np.float32)
+
+
+def calmed(skin: F32, mean: F32) -> F32:
+    """A skin as under even light: less contrast; the textures' dark skins are darker and redder than skin is."""
+    dark = float(np.clip((60 - mean[0]) / 30, 0, 1))
+    own = np.array([mean[0] + 9 * dark - 3 * (1 - dark), min(mean[1], 14 - 1.5 * dark), min(mean[2], 18)], np.float32)
+    varied = (skin - mean) * np.array([0.85, 0.8, 0.8], np.float32)
+    varied[..., 0] = np.maximum(varied[..., 0], -22)
+    return np.asarray(own + varied, np.float32)
 
 
 def _brows(layers: list[F32]) -> tuple[Pyramid, tuple[float, float, float]]:
@@ -258,7 +272,7 @@ def _card(folder: Path, name: str, number: int) -> F32:
         low, high = np.percentile(grey[alpha > 0.5], [2, 98])
         grey = np.clip((grey - low) / (high - low), 0, 1)
         return np.stack([np.clip(grey, 0, 1), np.clip(alpha * 1.25, 0, 1)], axis=-1).astype(np.float32)
-    noise = _strands(rng) if not name.startswith("afro") else octaves(rng, CARD_PX, {3.0: 1.0, 1.5: 0.7, 8.0: 0.5}) / 5
+    noise = _strands(rng) if not name.startswith("afro") else octaves(rng, CARD_PX, {1.0: 0.8, 2.2: 0.8}) / 8
     return np.stack([np.clip(0.45 + noise, 0, 1), np.ones_like(noise)], axis=-1).astype(np.float32)
 
 

@@ -20,6 +20,7 @@ from distill.people.types import Person, Posture, Scene, Shot
 MIDDLE = (0.0, 2.0, 1.0)  # of the head, in the model's space: what the camera looks at
 PIVOT = (0.0, -3.0, 1.0)  # where the head turns: the neck's top
 LID_DEG = 25.0  # the gaze at which eyeLook* is fully on
+EYE_SHRINK = 0.985  # keeps the eyeballs behind closed lids
 KINDS_OF_GLASSES = {"none": -1, "round": 0, "square": 1, "thin": 2}
 
 
@@ -201,7 +202,8 @@ def _turned_eyes(points_BV3: Tensor, head: Head, eyes_B24: Tensor, gaze_B33: Ten
     for number in (1, 2):
         which = torch.nonzero(head.eye_of_V == number).squeeze(1)
         centre = eyes_B24[:, number - 1 : number, :3]
-        points_BV3[:, which] = (points_BV3[:, which] - centre) @ gaze_B33.transpose(1, 2) + centre
+        turned = (points_BV3[:, which] - centre) @ gaze_B33.transpose(1, 2)
+        points_BV3[:, which] = EYE_SHRINK * turned + centre
     return points_BV3
 
 
