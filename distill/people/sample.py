@@ -233,11 +233,11 @@ def sample_scene(rng: Generator) -> Scene:
     share = rng.uniform(*FACE_SHARE)
     distance = max(FACE_CM / (2 * share * math.tan(math.radians(view / 2))), NEAREST_CM)
     room, white = rng.uniform(*KELVIN, 2)
-    balance = light_colour((room + white) / 2)
+    balance = light_colour(0.7 * room + 0.3 * white)
     colour = light_colour(room) / balance
     ambient = _ambient(rng, colour)
     count = int(rng.integers(1, LIGHTS + 1))
-    directions, colours, softness = _lights(rng, count, balance)
+    directions, colours, softness = _lights(rng, count, room, balance)
     received = ambient[0].mean() + 0.45 * colours.mean(axis=1).sum()
     exposure = math.exp(0.28 * rng.standard_normal()) / max(received, 1e-3)
     return Scene(
@@ -264,7 +264,7 @@ def _ambient(rng: Generator, colour_3: NDArray[np.float64]) -> NDArray[np.float6
 
 
 def _lights(
-    rng: Generator, count: int, balance_3: NDArray[np.float64]
+    rng: Generator, count: int, room: float, balance_3: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Directions [3, 3], colours [3, 3] and softness [3]; lights beyond `count` are black."""
     directions, colours = np.tile((0.0, 0.0, 1.0), (LIGHTS, 1)), np.zeros((LIGHTS, 3))
@@ -273,7 +273,8 @@ def _lights(
         pitch = np.clip(rng.normal(25, 22), -25, 80)
         directions[i] = direction(yaw, pitch)
         power = rng.uniform(0.35, 1.1) if i == 0 else rng.uniform(0.05, 0.5)
-        colours[i] = power * light_colour(rng.uniform(*KELVIN)) / balance_3
+        kelvin = 0.5 * room + 0.5 * rng.uniform(*KELVIN)  # lamps of one room are not all different
+        colours[i] = power * light_colour(kelvin) / balance_3
     return directions, colours, rng.uniform(0.1, 1.0, LIGHTS)
 
 
