@@ -1,0 +1,1 @@
+"""Where samples come from: rendered people, stills that move, shards of real video. One sample, one form."""

@@ -1,0 +1,78 @@
+"""Photo-real portraits that move: the target is the person in disturbed light, the truth the same in their own."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from distill.errors import DataMissing
+from distill.sources.base import Sample, Source, Wanted, aligned, tensor
+from distill.sources.order import nth
+from distill.stills import Portrait, PortraitReader, self_swap
+from engines.types import SKIN_LANDMARKS
+
+FINER = 1.5  # a still's side over the crop's
+REMEMBERED = 16  # portraits that are kept ready
+
+
+@dataclass(frozen=True, slots=True)
+class MovingStills:
+    """`portraits`: folder with photos; `data_folder`: where the ICT model lies (the mouth's inside is rendered)."""
+
+    data_folder: Path
+    portraits: Path
+    name: str = "stills"
+
+    def files(self) -> list[Path]:
+        """Raises DataMissing where there are none."""
+        found = sorted(path for path in self.portraits.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+        if not found:
+            raise DataMissing(f"{self.portraits}: no portraits in it")
+        return found
+
+    def describe(self) -> str:
+        return f"{self.name} " + " ".join(path.name for path in self.files())
+
+    def open(self) -> Source:
+        return _Opened(self.files(), PortraitReader(self.data_folder))
+
+
+class _Opened:
+    def __init__(self, files: list[Path], reader: PortraitReader) -> None:
+        self._files, self._reader = files, reader
+        self._ready: OrderedDict[tuple[int, int], Portrait | None] = OrderedDict()
+
+    def make(self, wanted: Wanted) -> Sample:
+        portrait = self._portrait(wanted)
+        swap = self_swap(portrait, wanted.seed, wanted.index, wanted.frames, wanted.sources)
+        truth = np.stack([frame.rgb_HW3 for frame in swap.targets])
+        landmarks = np.stack([frame.landmarks_N3[:SKIN_LANDMARKS] for frame in swap.targets])
+        target, (true,), on_crop = aligned(tensor(swap.driver_THW3), [tensor(truth)], landmarks, wanted.size_px)
+        of_sources = np.stack([frame.landmarks_N3[:SKIN_LANDMARKS] for frame in swap.sources])
+        sources, _, _ = aligned(tensor(swap.source_rgb_VHW3), (), of_sources, wanted.size_px)
+        return Sample(target, true, target, sources, on_crop)
+
+    def close(self) -> None:
+        self._reader.close()
+
+    def _portrait(self, wanted: Wanted) -> Portrait:
+        """The portrait of that number; where it does not lend itself to moving, the next one that does."""
+        side_px = round(wanted.size_px * FINER)
+        first = nth(wanted.seed, wanted.frames > 1, wanted.ordinal, len(self._files))
+        for further in range(len(self._files)):
+            portrait = self._read((first + further) % len(self._files), side_px)
+            if portrait is not None:
+                return portrait
+        raise DataMissing(f"{self._files[0].parent}: no portrait in it can be moved")
+
+    def _read(self, number: int, side_px: int) -> Portrait | None:
+        key = (number, side_px)
+        if key not in self._ready:
+            self._ready[key] = self._reader.read(self._files[number], side_px)
+            if len(self._ready) > REMEMBERED:
+                self._ready.popitem(last=False)
+        self._ready.move_to_end(key)
+        return self._ready[key]
