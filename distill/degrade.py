@@ -39,8 +39,8 @@ class DegradeSettings(StrictModel):
     rescale: float = 0.5
     rescale_least: float = 0.3
     noise: float = 0.6
-    shot_most: float = 0.02  # variance over linear brightness
-    read_most: float = 0.012  # standard deviation in linear light
+    shot_most: float = 0.01  # variance over linear brightness
+    read_most: float = 0.004  # standard deviation in linear light
     colour: float = 0.8
     gamma_least: float = 0.7
     gamma_most: float = 1.4

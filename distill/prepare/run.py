@@ -145,7 +145,7 @@ def _on_cluster(tasks: list[Task], workers: int, show: Show) -> Iterator[VideoRe
     try:
         data = importlib.import_module("ray.data")
     except ImportError as error:
-        raise EngineUnavailable("Ray is not installed; pip install 'vividstream[cluster]'") from error
+        raise EngineUnavailable(f"Ray cannot start ({error}); pip install 'vividstream[cluster]'") from error
     rows: Any = data.from_items([{"task": task} for task in tasks], override_num_blocks=max(len(tasks), 1))
     frames = 0
     for done, row in enumerate(rows.map(_work_row).iter_rows(), 1):

@@ -1,0 +1,330 @@
+"""The dataset: what comes in which order, on which rank, after which kill, and from every real source."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from distill.align_batch import crop_batch, crops_from_frames, moved_batch
+from distill.data import TENSORS, Batch, Dataset, DataSettings, ResumeState
+from distill.degrade import DegradeSettings
+from distill.errors import BadShard, DataMissing
+from distill.feed import WorkerDied
+from distill.prepare.run import prepare
+from distill.prepare.settings import PrepareSettings
+from distill.shards import open_shards
+from distill.sources.base import Sample, Source, Wanted
+from distill.sources.order import BLOCK, nth, shares_of, source_of
+from distill.sources.rendered import RenderedPeople
+from distill.sources.shards import PreparedShards
+from distill.sources.stills import MovingStills
+from engines import SettingError
+from engines.face.align import crop, moved
+from tests.engines.face.test_align import pattern, points
+
+SMALL = DataSettings(size_px=32, frames=3, images_a_batch=4, videos_a_batch=2, degrade=None)
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A stand-in that writes the sample's number into its pixels: order and resume need no faces."""
+
+    name: str = "numbers"
+    breaks_at: int = -1
+    exits_at: int = -1
+
+    def describe(self) -> str:
+        return self.name
+
+    def open(self) -> Source:
+        return self
+
+    def close(self) -> None:
+        pass
+
+    def make(self, wanted: Wanted) -> Sample:
+        if wanted.ordinal == self.breaks_at:
+            raise ZeroDivisionError("planted")
+        if wanted.ordinal == self.exits_at:
+            os._exit(7)
+        rng = np.random.default_rng((wanted.seed, wanted.index))
+        side = wanted.size_px
+        clip = torch.from_numpy(rng.integers(0, 256, (wanted.frames, side, side, 3)).astype(np.uint8))
+        photos = clip[:1].expand(wanted.sources, -1, -1, -1)
+        return Sample(clip, 255 - clip, clip, photos, torch.zeros((wanted.frames, 468, 3)))
+
+
+def dataset(settings: DataSettings = SMALL, rank: int = 0, ranks: int = 1, workers: int = 0) -> Dataset:
+    sources = ((Numbers("a"), 2.0), (Numbers("b"), 1.0))
+    return Dataset(settings, sources, rank, ranks, workers)
+
+
+def take(data: Dataset, count: int, state: ResumeState | None = None) -> list[tuple[Batch, ResumeState]]:
+    batches = data.batches(state)
+    taken = list(islice(batches, count))
+    assert isinstance(batches, Iterator)
+    batches.close()  # type: ignore[attr-defined]
+    return taken
+
+
+def digest(batch: Batch) -> str:
+    held = hashlib.sha256(batch.kind.encode() + repr(batch.origins).encode())
+    for name in TENSORS:
+        held.update(getattr(batch, name).cpu().numpy().tobytes())
+    return held.hexdigest()
+
+
+def digests(taken: list[tuple[Batch, ResumeState]]) -> list[str]:
+    return [digest(batch) for batch, _ in taken]
+
+
+def test_images_and_videos_alternate() -> None:
+    taken = take(dataset(), 6)
+    assert [batch.kind for batch, _ in taken] == ["image", "video"] * 3
+    image, video = taken[0][0], taken[1][0]
+    assert image.target_BTHW3.shape == (4, 1, 32, 32, 3)
+    assert video.target_BTHW3.shape == (2, 3, 32, 32, 3)
+    assert video.erased_BTHW.shape == (2, 3, 32, 32)
+    assert [(state.step, state.images, state.videos) for _, state in taken][:3] == [(1, 4, 0), (2, 4, 2), (3, 8, 2)]
+
+
+def test_every_state_continues_with_the_very_next_sample() -> None:
+    whole = take(dataset(), 9)
+    for at in range(8):
+        state = ResumeState.from_json(whole[at][1].to_json())
+        assert digests(take(dataset(), 8 - at, state)) == digests(whole[at + 1 :])
+
+
+def test_any_number_of_workers_gives_the_same() -> None:
+    settings = SMALL.model_copy(update={"degrade": DegradeSettings()})
+    here = take(dataset(settings), 7)
+    for workers in (1, 3):
+        assert digests(take(dataset(settings, workers=workers), 7)) == digests(here)
+    resumed = take(dataset(settings, workers=2), 3, here[3][1])
+    assert digests(resumed) == digests(here[4:])
+    assert [state for _, state in resumed] == [state for _, state in here[4:]]
+
+
+def origins(data: Dataset, count: int, state: ResumeState | None = None) -> list[tuple[str, str, int]]:
+    return [(batch.kind, *origin) for batch, _ in take(data, count, state) for origin in batch.origins]
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 5])
+def test_ranks_are_disjoint_and_together_complete(ranks: int) -> None:
+    steps = 40
+    of_ranks = [origins(dataset(rank=rank, ranks=ranks), steps) for rank in range(ranks)]
+    together = [one for of_rank in of_ranks for one in of_rank]
+    assert len(set(together)) == len(together), "no sample twice"
+    alone = origins(dataset(), steps * ranks)
+    assert set(together) == set(alone), "the same samples that one rank would have had"
+
+
+def test_another_number_of_ranks_goes_on_where_the_others_were() -> None:
+    states = [take(dataset(rank=rank, ranks=2), 6)[-1][1] for rank in range(2)]
+    assert states[0] == states[1], "one state serves all ranks"
+    before = [one for rank in range(2) for one in origins(dataset(rank=rank, ranks=2), 6)]
+    after = [one for rank in range(3) for one in origins(dataset(rank=rank, ranks=3), 8, states[0])]
+    assert set(before).isdisjoint(after)
+    numbers = sorted(number for kind, name, number in before + after if (kind, name) == ("image", "a"))
+    assert numbers == list(range(len(numbers))), "none left out"
+
+
+def test_weights_hold() -> None:
+    assert shares_of([1]) == (BLOCK,)
+    assert shares_of([2, 1]) == (80, 40)
+    assert sum(shares_of([1, 1e-9, 3, 0])) == BLOCK
+    assert shares_of([1, 1e-9, 3, 0])[1:] == (1, 90, 0)
+    for wrong in ([], [0, 0], [-1, 2], [float("nan")]):
+        with pytest.raises(ValueError, match="weights"):
+            shares_of(wrong)
+    drawn = [source_of(5, False, n, (80, 40)) for n in range(3 * BLOCK)]
+    for source, share in enumerate((80, 40)):
+        assert [ordinal for which, ordinal in drawn if which == source] == list(range(3 * share))
+    with pytest.raises(SettingError, match="weights"):
+        take(Dataset(SMALL, ((Numbers(), 0.0),)), 1)
+
+
+def test_every_item_comes_once_an_epoch_each_time_in_another_order() -> None:
+    epochs = [[nth(1, True, epoch * 50 + n, 50) for n in range(50)] for epoch in range(3)]
+    assert all(sorted(epoch) == list(range(50)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+
+
+def test_refuses_a_state_of_other_data() -> None:
+    state = take(dataset(), 1)[0][1]
+    other = SMALL.model_copy(update={"frames": 4})
+    with pytest.raises(SettingError, match="other data or settings"):
+        take(dataset(other), 1, state)
+    with pytest.raises(SettingError, match="other data or settings"):
+        take(Dataset(SMALL, ((Numbers("c"), 1.0),)), 1, state)
+    for text in ("", "[]", '{"step": "x"}', '{"steps": 1}'):
+        with pytest.raises(SettingError, match="resume state"):
+            ResumeState.from_json(text)
+
+
+def test_a_worker_that_fails_says_so() -> None:
+    with pytest.raises(WorkerDied, match="planted"):
+        take(Dataset(SMALL, ((Numbers(breaks_at=9), 1.0),), workers=1), 9)
+    with pytest.raises(WorkerDied, match="status 7"):
+        take(Dataset(SMALL, ((Numbers(exits_at=9), 1.0),), workers=2), 9)
+    missing = Dataset(SMALL, ((RenderedPeople(Path("/nowhere")), 1.0),), workers=1)
+    with pytest.raises(DataMissing, match="nowhere"):
+        take(missing, 1)
+
+
+KILLED = """
+import sys, time
+from tests.distill.test_data import dataset, digest, SMALL
+from distill.data import ResumeState
+from distill.degrade import DegradeSettings
+from pathlib import Path
+
+if __name__ == "__main__":
+    state_file = Path(sys.argv[1])
+    data = dataset(SMALL.model_copy(update={"degrade": DegradeSettings()}), workers=2)
+    state = ResumeState.from_json(state_file.read_text()) if state_file.exists() else None
+    for batch, state in data.batches(state):
+        part = state_file.with_suffix(".part")
+        part.write_text(state.to_json())
+        part.replace(state_file)
+        print(state.step, digest(batch), flush=True)
+"""
+
+
+def run_until_killed(script: Path, state_file: Path, lines: int) -> tuple[list[str], list[int]]:
+    """What the process printed, and the process ids of its workers, all killed without warning."""
+    root = str(Path(__file__).parents[2])
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(state_file)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": root},
+    )
+    assert process.stdout is not None
+    printed = [process.stdout.readline().strip() for _ in range(lines)]
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    process.send_signal(signal.SIGKILL)
+    printed += process.stdout.read().split("\n")[:-1]
+    process.stdout.close()
+    process.wait()
+    return [line for line in printed if line.strip()], [int(child) for child in children]
+
+
+def test_killed_it_continues_with_the_very_next_sample(tmp_path: Path) -> None:
+    script, state_file = tmp_path / "train.py", tmp_path / "state.json"
+    script.write_text(KILLED)
+    printed: list[str] = []
+    children: list[int] = []
+    for lines in (4, 3, 5):
+        more, workers = run_until_killed(script, state_file, lines)
+        stored = json.loads(state_file.read_text())["step"]
+        printed += [line for line in more if int(line.split()[0]) <= stored]
+        children += workers
+    settings = SMALL.model_copy(update={"degrade": DegradeSettings()})
+    whole = take(dataset(settings), len(printed))
+    seen = {int(line.split()[0]): line.split()[1] for line in printed}
+    assert len(printed) >= 12
+    assert sorted(seen) == [int(line.split()[0]) for line in printed], "no sample twice, none left out"
+    assert list(seen.values()) == digests(whole)[: len(seen)]
+    assert len(children) >= 6
+    deadline_s = time.monotonic() + 10
+    while any(not is_ended(child) for child in children) and time.monotonic() < deadline_s:
+        time.sleep(0.1)
+    assert all(is_ended(child) for child in children), "workers outlived their parent"
+
+
+def is_ended(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
+
+
+def test_the_batch_crop_is_the_live_crop() -> None:
+    for px_per_cm, size_px in ((6.0, 256), (16.0, 256), (33.0, 256)):
+        faces = np.stack([points(px_per_cm, (20, 5, angle), 420, 360) for angle in (-20, 10)])
+        frames = np.stack([pattern(720, 840), pattern(720, 840)[:, ::-1]])
+        there = crops_from_frames(faces, size_px)
+        cut = crop_batch(torch.from_numpy(frames.copy()), there, size_px).numpy()
+        for n in range(2):
+            live = crop(frames[n], there[n], size_px)
+            assert np.abs(cut[n].astype(int) - live.astype(int)).mean() < 0.6
+            assert np.abs(cut[n].astype(int) - live.astype(int)).max() <= 3
+            np.testing.assert_allclose(moved_batch(faces, there)[n], moved(faces[n], there[n]), atol=0.01)
+
+
+def real_sources(shared_data: Path, folder: Path) -> dict[str, Dataset]:
+    prepared = PrepareSettings.read({"output": folder, "consent": "tests", "licence": "MIT", "frames": 8})
+    prepare([shared_data / "clips" / "single_face.mp4"], prepared)
+    settings = DataSettings(size_px=128, frames=2, sources=2, images_a_batch=1, videos_a_batch=1, degrade=None)
+    return {
+        "rendered": Dataset(settings, ((RenderedPeople(shared_data), 1.0),)),
+        "stills": Dataset(settings, ((MovingStills(shared_data, shared_data / "synth_faces"), 1.0),)),
+        "shards": Dataset(settings, ((PreparedShards(folder), 1.0),)),
+    }
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", ["rendered", "stills", "shards"])
+def test_real_sources_give_aligned_faces_and_the_same_bytes_again(name: str, shared_data: Path, tmp_path: Path) -> None:
+    data = real_sources(shared_data, tmp_path)[name]
+    first = take(data, 2)
+    assert digests(take(data, 1, first[0][1])) == digests(first[1:])
+    for batch, _ in first:
+        assert batch.sources_BSHW3.shape[1:] == (2, 128, 128, 3)
+        eyes = batch.landmarks_BTN3[0, :, [33, 263], :2].mean(dim=1)
+        mouth = batch.landmarks_BTN3[0, :, [13, 14], :2].mean(dim=1)
+        assert ((eyes - 63.5).norm(dim=1) < 40).all()
+        assert (mouth[:, 1] > eyes[:, 1] + 8).all(), "upright"
+        changed = (batch.target_BTHW3.float() - batch.truth_BTHW3.float()).abs().mean()
+        assert (changed > 0.5) == (name != "shards")
+
+
+def test_a_shard_cut_in_half_is_skipped_named_and_noticed_on_resume(shared_data: Path, tmp_path: Path) -> None:
+    settings = PrepareSettings.read(
+        {"output": tmp_path, "consent": "tests", "licence": "MIT", "frames": 8, "shard_clips": 4}
+    )
+    prepare([shared_data / "clips" / "single_face.mp4"], settings)
+    wanted = DataSettings(size_px=128, frames=8, images_a_batch=2, videos_a_batch=1, degrade=None)
+    data = Dataset(wanted, ((PreparedShards(tmp_path), 1.0),))
+    state = take(data, 1)[0][1]
+    half = sorted(tmp_path.glob("*.tar"))[1]
+    half.write_bytes(half.read_bytes()[: half.stat().st_size // 2])
+    (line,) = PreparedShards(tmp_path).bad()
+    assert str(half) in line
+    assert len(take(data, 2)) == 2
+    with pytest.raises(SettingError, match="other data"):
+        take(data, 1, state)
+    with pytest.raises(BadShard, match="16 were asked for"):
+        take(Dataset(wanted.model_copy(update={"frames": 16}), data.sources), 2)
+    for shard in open_shards(tmp_path)[0]:
+        shard.path.write_bytes(b"")
+    with pytest.raises(BadShard, match="no shard in it can be used"):
+        take(data, 1)
+
+
+def test_target_and_truth_are_degraded_alike_and_photos_apart() -> None:
+    only_colour = DegradeSettings(defocus=0, motion=0, rescale=0, noise=0, colour=1, grey=0, erase=1, jpeg=0, h264=0)
+    batch = take(dataset(SMALL.model_copy(update={"degrade": only_colour})), 2)[1][0]
+    same: Tensor = batch.target_BTHW3[0] == batch.twin_BTHW3[0]
+    assert same.all()
+    assert batch.erased_BTHW.any()
+    assert not torch.equal(batch.sources_BSHW3[0, 0], batch.target_BTHW3[0, 0])
+    plain = take(dataset(SMALL.model_copy(update={"degrade": only_colour, "degrade_truth": False})), 2)[1][0]
+    untouched = take(dataset(), 2)[1][0]
+    assert torch.equal(plain.truth_BTHW3, untouched.truth_BTHW3)
+    assert {one.name for one in fields(Batch)} == {*TENSORS, "kind", "origins"}
