@@ -12,6 +12,7 @@ from distill.people.render import Render, render
 from distill.triplets import RenderedTriplet, render_triplet, triplet
 
 SIZE_PX = 96
+pytestmark = pytest.mark.timeout(400)  # reads all that people are made of
 
 
 @pytest.fixture(scope="module")
