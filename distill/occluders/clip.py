@@ -199,9 +199,8 @@ def _sheets(rng: np.random.Generator, face: Face, size_px: int, name: str) -> tu
     colour = np.array(hairs[rng.integers(len(hairs))], np.float32)
     gain = (face.light.key_C * 0.6 + face.light.ambient_C).astype(np.float32)
     seed, curves = int(rng.integers(1 << 20)), hair_curves(rng, size_px, face.width_px)
-    away = {HAIR: (float(rng.choice([-1.1, 1.1])), -0.15), VEIL: (0.0, 1.8), SCARF: (0.0, 1.6)}.get(
-        name, tuple(3 * rng.normal(0, 1, 2))
-    )
+    aside = (float(rng.choice([-1.1, 1.1])), -0.15)
+    away = {HAIR: aside, VEIL: (0.0, 1.8), SCARF: (0.0, 1.6)}.get(name, tuple(3 * rng.normal(0, 1, 2)))
     goal = rng.normal(0, 0.25, 2) if name == PATCH else rng.normal(0, 0.06, 2)
     path = _path(rng, frames, goal, np.array(away))
     layers = []

@@ -236,7 +236,8 @@ def trace(
                 continue
             z, nearest, z_nearest = front, 1e3, front
             for _ in range(STEPS):
-                away = _union(rows, active, count, x, y, z, local)
+                # Half a pixel within the surface, so that coverage is half at the outline.
+                away = _union(rows, active, count, x, y, z, local) + 0.5 * cm_per_px
                 if away < nearest:
                     nearest, z_nearest = away, z
                 if away < NEAR_CM or z > back:

@@ -30,7 +30,9 @@ IN_PALM = np.array([0.3, 8.6, -3.2], np.float32)  # of a hand that holds
 
 def _axes(side: tuple[float, float, float], along: tuple[float, float, float]) -> Floats:
     x, y = np.array(side, np.float64), np.array(along, np.float64)
-    x, y = x / np.linalg.norm(x), y / np.linalg.norm(y)
+    y = y / np.linalg.norm(y)
+    x = x - y * (x @ y)
+    x = x / np.linalg.norm(x)
     return np.asarray(np.stack([x, y, np.cross(x, y)]), np.float32)
 
 
