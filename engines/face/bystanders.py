@@ -10,7 +10,9 @@ from engines.types import Box
 
 # Boxes are hidden, so they err on the large side: the detector's box ends at brows, ears and chin.
 SIDES, ABOVE, BELOW = 0.30, 0.45, 0.25  # added, in shares of the box's longer side
+PROMPT = 0.5  # share of the latest movement in what is known of a bystander's speed: two looks may be 33 ms apart
 UNSEEN_S = 0.5  # how long a bystander whom the detector does not see any more stays hidden
+WEAK_S = 0.11  # the same for what only may be a face, for every time that it was seen
 
 
 @dataclass(slots=True)
@@ -23,13 +25,21 @@ class Bystander:
     y_px_s: float = 0.0
     looks: Appearance | None = None
     looked_at: int = 0  # how often the landmark net tried
+    sure: bool = True  # a detector was sure, once; else it is only hidden
+    times: int = 1  # how often it was seen
+
+    @property
+    def kept_s(self) -> float:
+        """How long it stays hidden unseen. What was taken for a face once, and weakly, is soon forgotten."""
+        return UNSEEN_S if self.sure else min(UNSEEN_S, WEAK_S * self.times)
 
     def see(self, box_px: Box, now_s: float) -> None:
         elapsed_s = now_s - self.seen_s
         if elapsed_s > 0:
             (x, y), (old_x, old_y) = centre(box_px), centre(self.box_px)
-            self.x_px_s, self.y_px_s = (x - old_x) / elapsed_s, (y - old_y) / elapsed_s
-        self.box_px, self.seen_s = box_px, now_s
+            self.x_px_s += PROMPT * ((x - old_x) / elapsed_s - self.x_px_s)
+            self.y_px_s += PROMPT * ((y - old_y) / elapsed_s - self.y_px_s)
+        self.box_px, self.seen_s, self.times = box_px, now_s, self.times + 1
 
     def hidden_px(self, now_s: float) -> Box:
         """What to hide now: the face with its surroundings, stretched to where it may have moved meanwhile."""
@@ -43,20 +53,21 @@ class Bystanders:
 
     known: list[Bystander] = field(default_factory=list)
 
-    def scan(self, boxes_px: list[Box], now_s: float) -> None:
-        """Takes what a detector found, without the faces that are drawn."""
+    def scan(self, boxes_px: list[Box], now_s: float, sure: bool = True) -> None:
+        """Takes what a detector found, without the faces that are drawn; with `sure` off, what only may be a face."""
         free = list(self.known)
         for box in boxes_px:
             nearest = max(free, key=lambda one: overlap(one.box_px, box), default=None)
             if nearest is not None and overlap(nearest.box_px, box) >= SAME_FACE_OVERLAP:
                 nearest.see(box, now_s)
+                nearest.sure |= sure
                 free.remove(nearest)
             else:
-                self.known.append(Bystander(box, now_s))
+                self.known.append(Bystander(box, now_s, sure=sure))
 
     def forget(self, now_s: float) -> None:
         """Drops those unseen for too long, and those of a clock that ran backwards."""
-        self.known = [one for one in self.known if 0.0 <= now_s - one.seen_s <= UNSEEN_S]
+        self.known = [one for one in self.known if 0.0 <= now_s - one.seen_s <= one.kept_s]
 
     def release(self, face_px: Box) -> None:
         """Drops who turned out to be the face that is drawn now."""
@@ -64,7 +75,7 @@ class Bystanders:
 
     def near(self, face_px: Box) -> list[Bystander]:
         """Those so close to this face that the two could be mistaken for each other."""
-        return [one for one in self.known if overlap(one.hidden_px(one.seen_s), widen(face_px)) > 0.0]
+        return [one for one in self.known if one.sure and overlap(one.hidden_px(one.seen_s), widen(face_px)) > 0.0]
 
 
 def centre(box_px: Box) -> tuple[float, float]:

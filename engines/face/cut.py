@@ -17,7 +17,7 @@ CUT = 0.6  # 1 - correlation of two thumbnails: 0 for the same scene, about 1 fo
 
 def thumbnail(rgb_HW3: Rgb) -> Thumbnail:
     """Brightness of 12x16 cells, float32, 0..255."""
-    return _thumbnail(np.ascontiguousarray(rgb_HW3))
+    return cells_of(np.ascontiguousarray(rgb_HW3), ROWS, COLUMNS, SAMPLES)
 
 
 def is_cut(before: Thumbnail, after: Thumbnail) -> bool:
@@ -30,13 +30,14 @@ def is_cut(before: Thumbnail, after: Thumbnail) -> bool:
 
 
 @kernel
-def _thumbnail(rgb_HW3: Rgb) -> Floats:
+def cells_of(rgb_HW3: Rgb, rows: int, columns: int, samples: int) -> Floats:
+    """Brightness of rows x columns cells, each the mean of samples x samples pixels. float32, 0..255."""
     height, width = rgb_HW3.shape[0], rgb_HW3.shape[1]
-    out = np.zeros((ROWS, COLUMNS), np.float32)
-    for row in range(ROWS * SAMPLES):
-        y = (2 * row + 1) * height // (2 * ROWS * SAMPLES)
-        for column in range(COLUMNS * SAMPLES):
-            x = (2 * column + 1) * width // (2 * COLUMNS * SAMPLES)
+    out = np.zeros((rows, columns), np.float32)
+    for row in range(rows * samples):
+        y = (2 * row + 1) * height // (2 * rows * samples)
+        for column in range(columns * samples):
+            x = (2 * column + 1) * width // (2 * columns * samples)
             total = rgb_HW3[y, x, 0] + 2 * np.float32(rgb_HW3[y, x, 1]) + rgb_HW3[y, x, 2]
-            out[row // SAMPLES, column // SAMPLES] += total / (4 * SAMPLES * SAMPLES)
+            out[row // samples, column // samples] += total / (4 * samples * samples)
     return out

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import struct
 from dataclasses import dataclass
+from typing import Literal
 
 from engines.face.mediapipe_graph import Graph, Packet, messages, wire_fields
 from engines.types import Box
@@ -18,8 +19,16 @@ from engines.types import Box
 _DETECTOR = """
 input_stream: "image"
 output_stream: "detections"
-node {{ calculator: "FaceDetection{kind}Cpu" input_stream: "IMAGE:image" output_stream: "DETECTIONS:detections" }}
+node {{
+  calculator: "FaceDetection{kind}Cpu"
+  input_stream: "IMAGE:image"
+  output_stream: "DETECTIONS:detections"
+  options {{ [mediapipe.FaceDetectionOptions.ext] {{ min_score_thresh: {least} }} }}
+}}
 """
+
+FULL_SURE, SHORT_SURE = 0.6, 0.5  # MediaPipe's own thresholds
+WEAK = 0.45  # from here on the full-range detector may mean a face: background is rarely so much like one
 
 SAME_FACE_OVERLAP = 0.3
 LARGE_FACE = 0.3  # of the picture's height: below this the short-range detector is not believed
@@ -45,8 +54,8 @@ class FaceDetector:
     """Both detectors. `feed` starts them, `collect` waits for them: the caller may work in between."""
 
     def __init__(self) -> None:
-        self._full = Graph(_DETECTOR.format(kind="FullRange"), ("detections",))
-        self._short = Graph(_DETECTOR.format(kind="ShortRange"), ("detections",))
+        self._full = detector_graph("FullRange", WEAK)
+        self._short = detector_graph("ShortRange", SHORT_SURE)
         self._fed: tuple[Graph, ...] = ()
 
     def feed(self, image: Packet, both: bool) -> None:
@@ -57,20 +66,36 @@ class FaceDetector:
 
     def collect(self, height_px: int, width_px: int) -> list[Detection]:
         """The faces of the picture that was fed, best first, each once."""
-        found: list[Detection] = []
+        return self.collect_all(height_px, width_px)[0]
+
+    def collect_all(self, height_px: int, width_px: int) -> tuple[list[Detection], list[Detection]]:
+        """The faces of the picture that was fed, and what only might be one: enough to hide it, not to follow it."""
+        sure: list[Detection] = []
+        weak: list[Detection] = []
         for graph in self._fed:
-            packet = graph.wait().get("detections")
-            if packet is None:
+            seen = detections(graph, height_px, width_px)
+            if graph is self._short:
+                sure += [one for one in seen if one.box_px.height_px >= LARGE_FACE * height_px]
                 continue
-            seen = [parse_detection(message, height_px, width_px) for message in messages(packet)]
-            least_px = LARGE_FACE * height_px if graph is self._short else 0.0
-            found += [one for one in seen if one.box_px.height_px >= least_px]
+            sure += [one for one in seen if one.score >= FULL_SURE]
+            weak += [one for one in seen if one.score < FULL_SURE]
         self._fed = ()
-        return merge(found)
+        return merge(sure), weak
 
     def close(self) -> None:
         self._full.close()
         self._short.close()
+
+
+def detector_graph(kind: Literal["FullRange", "ShortRange"], least_score: float) -> Graph:
+    """One of the detectors, from stream `image` to stream `detections`."""
+    return Graph(_DETECTOR.format(kind=kind, least=least_score), ("detections",))
+
+
+def detections(graph: Graph, height_px: int, width_px: int) -> list[Detection]:
+    """What a detector found in the picture of that size that it was fed."""
+    packet = graph.wait().get("detections")
+    return [] if packet is None else [parse_detection(message, height_px, width_px) for message in messages(packet)]
 
 
 def merge(found: list[Detection]) -> list[Detection]:

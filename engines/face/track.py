@@ -18,13 +18,16 @@ import numpy as np
 from engines.face.appearance import OTHER_PERSON, SAME_PERSON, Appearance, appearance, difference, remember
 from engines.face.bystanders import Bystander, Bystanders, centre, same_place, widen
 from engines.face.cut import Thumbnail, is_cut, thumbnail
-from engines.face.detect import Detection, FaceDetector, overlap
+from engines.face.detect import SAME_FACE_OVERLAP, Detection, FaceDetector, merge, overlap
+from engines.face.edges import EdgeDetector, in_band
 from engines.face.landmarks import FaceMesh, box_of_points, square_of_detection, square_of_points
 from engines.face.mediapipe_graph import Packet, image_packet
+from engines.face.motion import Cells, cells_in, changed, fine_thumbnail, stirs
 from engines.face.one_euro import FaceFilter
 from engines.types import Box, Floats, Rgb, TrackedFace, Tracking
 
-SCAN_EVERY_S = 0.09  # between two looks for newcomers: every third frame at 30 a second, so 67 ms at most unseen
+SCAN_EVERY_S = 0.09  # between two looks for newcomers while nothing moves but the faces that are followed
+CAME_IN = 0.2  # of a face at an edge must have changed: what is like a face in the background does not
 KEEP_SCORE = 0.5  # below this the landmark net sees no face; a followed face is lost
 TAKE_SCORE = 0.7  # a new face has to be surer
 ALONE_S = 3.0  # the lock may pass to the only face in view after this long without its person
@@ -85,8 +88,12 @@ class TrackState:
     owner: int | None = None  # the first whom it followed
     numbered: int = 0
     scanned_s: float | None = None
+    surveyed_s: float | None = None  # as `scanned_s`, but for looks that are taken at most every SCAN_EVERY_S
     stepped_s: float | None = None
+    size_px: tuple[int, int] | None = None
     scene: Thumbnail | None = None
+    moving: Cells | None = None  # what changed between the latest two of those frames
+    scanned: Thumbnail | None = None  # a finer one, of the frame in which the detectors looked last
 
     def person(self, number: int | None) -> Person | None:
         return next((one for one in self.people if one.number == number), None)
@@ -133,6 +140,7 @@ class FaceTracker:
     def __init__(self, max_faces: int, follow: Literal["one", "all"]) -> None:
         self._most = 1 if follow == "one" else max_faces
         self._detector = FaceDetector()
+        self._edges = EdgeDetector()
         self._mesh = FaceMesh()
 
     def init(self) -> TrackState:
@@ -142,19 +150,19 @@ class FaceTracker:
         """Compiles the kernels; `face` is any face in a square picture of that side."""
         grey = np.full((side_px, side_px, 3), 128, np.uint8)
         thumbnail(grey)
+        fine_thumbnail(grey)
         appearance(grey, face.points_px)
 
     def close(self) -> None:
         self._detector.close()
+        self._edges.close()
         self._mesh.close()
 
     def step(self, state: TrackState, rgb_HW3: Rgb, captured_s: float) -> Tracking:
         """One frame. uint8 [H, W, 3], captured at `captured_s` seconds on a monotonic clock."""
         frame = _Frame(image_packet(rgb_HW3), rgb_HW3, captured_s)
         self._notice_breaks(state, frame)
-        scanning = _scan_due(state, self._most, captured_s)
-        if scanning:  # the detectors work in their own threads while the landmark net follows
-            self._detector.feed(frame.image, both=_searching(state, self._most))
+        scanning = self._look_out(state, frame)
         for person in state.present:
             self._follow(state, person, frame)
         _drop_doubles(state)
@@ -167,17 +175,34 @@ class FaceTracker:
         state.stepped_s = captured_s
         return self._tracking(state, captured_s)
 
+    def _look_out(self, state: TrackState, frame: _Frame) -> bool:
+        """Starts the detectors where there is a reason to; they work in their own threads while the mesh follows."""
+        scene = fine_thumbnail(frame.rgb_HW3)
+        size_px = frame.height_px, frame.width_px
+        moving = np.zeros(scene.shape, np.bool_) if state.scanned is None else changed(state.scanned, scene)
+        moving &= ~cells_in((person.box_px for person in state.present), *size_px)
+        due = state.scanned_s is None or frame.now_s - state.scanned_s >= SCAN_EVERY_S
+        if not (due or stirs(moving) or _searching(state, self._most)):
+            return False
+        state.scanned, state.moving = scene, moving
+        self._detector.feed(frame.image, both=_searching(state, self._most))
+        hidden = cells_in((one.box_px for one in state.bystanders.known), *size_px)
+        self._edges.feed(frame.rgb_HW3, moving | hidden)
+        return True
+
     def _notice_breaks(self, state: TrackState, frame: _Frame) -> None:
         """After a cut, a jump in time or another picture size nobody is where they were."""
         scene = thumbnail(frame.rgb_HW3)
+        size_px = frame.height_px, frame.width_px
         backwards = state.stepped_s is not None and frame.now_s < state.stepped_s
-        if backwards or (state.scene is not None and is_cut(state.scene, scene)):
+        resized = state.size_px not in (None, size_px)
+        if backwards or resized or (state.scene is not None and is_cut(state.scene, scene)):
             for person in state.present:
                 person.lost = True
                 person.seen_s = min(person.seen_s, frame.now_s)
             state.bystanders.known.clear()
-            state.scanned_s = None
-        state.scene = scene
+            state.scanned_s = state.surveyed_s = state.scanned = None
+        state.scene, state.size_px = scene, size_px
 
     def _follow(self, state: TrackState, person: Person, frame: _Frame) -> None:
         square = square_of_points(person.points_px)
@@ -197,16 +222,21 @@ class FaceTracker:
             _learn(person, looks, apart)
 
     def _scan(self, state: TrackState, frame: _Frame) -> None:
-        found = self._detector.collect(frame.height_px, frame.width_px)
+        found, weak = self._detector.collect_all(frame.height_px, frame.width_px)
+        weak = merge(weak + self._edges.collect(frame.width_px, lambda box: _newsworthy(state, box, frame)))
+        survey = state.surveyed_s is None or frame.now_s - state.surveyed_s >= SCAN_EVERY_S
         state.scanned_s = frame.now_s
+        state.surveyed_s = frame.now_s if survey else state.surveyed_s
         present = [person.box_px for person in state.present]
         strangers = [one for one in found if not any(same_place(one.box_px, box) for box in present)]
         if strangers and (_searching(state, self._most) or len(state.present) < self._most):
             strangers = self._take_up(state, strangers, len(found), frame)
-        elif strangers and state.locked != state.owner:
+        elif strangers and survey and state.locked != state.owner:
             strangers = self._give_back(state, strangers, frame)
         state.bystanders.scan([one.box_px for one in strangers], frame.now_s)
-        if len(state.present) >= self._most:
+        present = [person.box_px for person in state.present]
+        state.bystanders.scan(_maybe_faces(weak, found, present), frame.now_s, sure=False)
+        if survey and len(state.present) >= self._most:
             self._get_to_know(state, strangers, frame)
 
     def _get_to_know(self, state: TrackState, strangers: list[Detection], frame: _Frame) -> None:
@@ -293,8 +323,20 @@ class FaceTracker:
         return Tracking(faces, tuple(hidden), len(faces) + len(state.bystanders.known))
 
 
-def _scan_due(state: TrackState, most: int, now_s: float) -> bool:
-    return state.scanned_s is None or now_s - state.scanned_s >= SCAN_EVERY_S or _searching(state, most)
+def _newsworthy(state: TrackState, box_px: Box, frame: _Frame) -> bool:
+    """Whether something at an edge that looks like a face came in there, or is hidden already."""
+    if any(overlap(box_px, one.box_px) >= SAME_FACE_OVERLAP for one in state.bystanders.known):
+        return True
+    if not in_band(box_px, frame.width_px) or state.moving is None:
+        return False
+    here = cells_in((box_px,), frame.height_px, frame.width_px)
+    return int((state.moving & here).sum()) >= CAME_IN * int(here.sum())
+
+
+def _maybe_faces(weak: list[Detection], sure: list[Detection], present_px: list[Box]) -> list[Box]:
+    """What only may be a face, away from all that are known: a hand before a followed face must not be hidden."""
+    known = [one.box_px for one in sure] + [widen(box) for box in present_px]
+    return [one.box_px for one in weak if all(overlap(one.box_px, box) < SAME_FACE_OVERLAP for box in known)]
 
 
 def _searching(state: TrackState, most: int) -> bool:
