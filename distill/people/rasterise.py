@@ -63,14 +63,13 @@ def rasterise(
     rows = _rows(screen, triangles, height, width)
     if rows is None:
         return buffer
-    base_R, count_R, triangle_R, plane_4R = rows
-    start_R = count_R.cumsum(0) - count_R
-    row_P = torch.repeat_interleave(torch.arange(len(count_R), device=count_R.device), count_R)
-    sample_P = (base_R - start_R).index_select(0, row_P) + torch.arange(len(row_P), device=row_P.device)
-    inverse_P, slope_P, least_P, most_P = plane_4R.index_select(1, row_P).unbind(0)
-    step_P = (sample_P - base_R.index_select(0, row_P)).to(torch.float32)
-    inverse_P = torch.minimum(torch.maximum(inverse_P.addcmul(step_P, slope_P), least_P), most_P)
-    triangle_P = triangle_R.index_select(0, row_P)
+    base_R, count_R, triangle_R, inverse_R, slope_R = rows
+    start_R = count_R.cumsum(0, dtype=torch.int32) - count_R
+    row_P = torch.repeat_interleave(torch.arange(len(count_R), dtype=torch.int32, device=count_R.device), count_R)
+    step_P = torch.arange(len(row_P), dtype=torch.int32, device=row_P.device) - start_R.index_select(0, row_P)
+    inverse_P = inverse_R.index_select(0, row_P).addcmul_(step_P.to(torch.float32), slope_R.index_select(0, row_P))
+    sample_P = step_P.add_(base_R.index_select(0, row_P)).to(torch.int64)
+    triangle_P = triangle_R.index_select(0, row_P).to(torch.int64)
     key_P = (inverse_P.reciprocal_().view(torch.int32).to(torch.int64) << 32).bitwise_or_(triangle_P + first)
     if accept is not None:
         open_P = torch.nonzero(key_P < buffer.index_select(0, sample_P)).squeeze(1)
@@ -123,8 +122,8 @@ def weights(screen: Screen, triangles: Triangles, triangle_N: Tensor, x_N: Tenso
 
 def _rows(
     screen: Screen, triangles: Triangles, height: int, width: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
-    """Rows of samples, for each: first sample, count, triangle; 1/depth there, its slope and limits [4, R]."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor] | None:
+    """Rows of samples, for each: first sample, count, triangle (int32), 1/depth there and its slope."""
     kept, x, y, z, area, first, last = _seen(screen, triangles, height, width)
     if not len(kept):
         return None
@@ -148,11 +147,16 @@ def _rows(
     full = torch.nonzero(count > 0).squeeze(1)
     row_R, row, start, count = (value.index_select(0, full) for value in (row_R, row, start, count))
     plane = torch.stack([origin, along_x, along_y, least, most]).index_select(1, row_R)
-    plane[0] += plane[1] * start + plane[2] * row
-    picture, number = triangles.picture_T.index_select(0, kept), kept
-    picture, number = picture.index_select(0, row_R), number.index_select(0, row_R)
+    inverse, slope, along_y, least, most = plane.unbind(0)
+    inverse = inverse + slope * start + along_y * row
+    # Of slivers the slope is unsure: both ends of a row are kept within the triangle.
+    begin = torch.minimum(torch.maximum(inverse, least), most)
+    end = torch.minimum(torch.maximum(inverse + slope * (count - 1), least), most)
+    slope = (end - begin) / (count - 1).clamp_(min=1)
+    picture = triangles.picture_T.index_select(0, kept).index_select(0, row_R)
     base = (picture * height + row.to(torch.int64)) * width + start.to(torch.int64)
-    return base, count.to(torch.int64), number, torch.stack([plane[0], plane[1], plane[3], plane[4]])
+    number = kept.index_select(0, row_R).to(torch.int32)
+    return base.to(torch.int32), count.to(torch.int32), number, begin, slope
 
 
 def _seen(screen: Screen, triangles: Triangles, height: int, width: int):  # type: ignore[no-untyped-def]

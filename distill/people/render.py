@@ -83,6 +83,7 @@ class Chosen:
     sample_N: Tensor
     x_N: Tensor
     y_N: Tensor
+    nearest_P: Tensor  # the buffer's least in every pixel
     inner_I: Tensor  # pixel numbers
     edge_J: Tensor
     filled_F: Tensor  # which of the J * s * s samples at edges show something
@@ -116,7 +117,7 @@ def _render(assets: Assets, params: Params, size_px: int, factor: int) -> Render
     rgb = (display(light.clamp(0, 1)) * 255 + 0.5).to(torch.uint8).reshape(count, size_px, size_px, 3)
     landmarks, visible = _landmarks(posed, view, buffer, count, factor)
     shape = (count, size_px, size_px)
-    depth = depth_of(buffer).reshape(count, size_px, factor, size_px, factor).amin((2, 4))
+    depth = depth_of(chosen.nearest_P).reshape(shape)
     parts, normals = _maps(chosen, part, points.normal_3N.T, count * size_px * size_px, factor)
     empty = alpha.reshape(shape) < 0.5
     return Render(
@@ -151,15 +152,23 @@ def _choose(
 ) -> Chosen:
     """Which points stand for the picture."""
     each = factor * factor
-    samples = buffer.reshape(count, size, factor, size, factor).permute(0, 1, 3, 2, 4).reshape(-1, each)
-    busy = torch.nonzero((samples != EMPTY).any(1)).squeeze(1)
-    keys = samples[busy]
-    kind = assets.kind_A[posed.template_T[triangle_of(keys).clamp(max=len(posed.template_T) - 1)]]
-    depth = depth_of(keys)
-    step = (4.0 / px_per_cm_B)[busy // (size * size)]
-    same = (kind == kind[:, :1]).all(1) & (kind[:, 0] != Kind.LASH) & (kind[:, 0] != Kind.GLASSES)
-    flat = depth.amax(1) - depth.amin(1) < step
-    inner = same & flat & (keys != EMPTY).all(1)
+    planes = _planes(buffer, count, size, factor)
+    nearest = planes[0]
+    for plane in planes[1:]:
+        nearest = torch.minimum(nearest, plane)
+    busy = torch.nonzero(nearest != EMPTY).squeeze(1)
+    keys = [plane.index_select(0, busy) for plane in planes]
+    kind_T = assets.kind_A.to(torch.int32).index_select(0, posed.template_T)
+    kinds = [kind_T.index_select(0, triangle_of(key).clamp_(max=len(kind_T) - 1)) for key in keys]
+    step = (4.0 / px_per_cm_B).index_select(0, busy // (size * size))
+    inner = (kinds[0] != Kind.LASH) & (kinds[0] != Kind.GLASSES)
+    least = most = depth_of(keys[0])
+    for key, kind in zip(keys[1:], kinds[1:], strict=True):
+        depth = depth_of(key)
+        least, most = torch.minimum(least, depth), torch.maximum(most, depth)
+        inner &= kind == kinds[0]
+    inner &= most - least < step  # inf where a sample is empty
+    inner &= most < torch.inf
     inner_I, edge_J = busy[torch.nonzero(inner).squeeze(1)], busy[torch.nonzero(~inner).squeeze(1)]
 
     def first_sample(pixel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -179,8 +188,14 @@ def _choose(
         torch.cat([sample_I, sample_J[filled]]),
         torch.cat([x + middle, ex.reshape(-1)[filled].to(torch.float32)]),
         torch.cat([y + middle, ey.reshape(-1)[filled].to(torch.float32)]),
-        inner_I, edge_J, filled,
+        nearest, inner_I, edge_J, filled,
     )  # fmt: skip
+
+
+def _planes(buffer: Tensor, count: int, size: int, factor: int) -> list[Tensor]:
+    """The buffer's samples by their place within a pixel: s * s times [B * S * S]."""
+    grid = buffer.reshape(count, size, factor, size, factor)
+    return [grid[:, :, j, :, i].reshape(-1) for j in range(factor) for i in range(factor)]
 
 
 def _points(assets: Assets, posed: Posed, screen: Screen, buffer: Tensor, chosen: Chosen) -> Points:
