@@ -46,11 +46,15 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A rendered clip. rgb [T, H, W, 3], parts [T, H, W], landmarks [T, 468, 3] in pixels."""
+    """A rendered clip: rgb [T, H, W, 3], parts [T, H, W], landmarks [T, 468, 3] in pixels.
+
+    in_front: bool [T, H, W], where a thing stands in front of everything; None if there is none.
+    """
 
     rgb: tuple[Rgb, ...]
     parts: NDArray[np.uint8]
     landmarks: Floats
+    in_front: NDArray[np.bool_] | None = None
 
 
 def render_clip(assets: Assets, shots: Sequence[Shot], size_px: int) -> Clip:
@@ -102,17 +106,29 @@ def put_in_front(clip: Clip, colour: NDArray[np.uint8], opacity: NDArray[np.floa
         np.round(frame * (1 - a[..., None]) + c * a[..., None]).astype(np.uint8)
         for frame, c, a in zip(clip.rgb, colour, opacity)
     ]
-    return Clip(tuple(rgb), np.where(opacity > 0, int(Part.BACKGROUND), clip.parts).astype(np.uint8), clip.landmarks)
+    parts = np.where(opacity > 0, int(Part.BACKGROUND), clip.parts).astype(np.uint8)
+    return Clip(tuple(rgb), parts, clip.landmarks, opacity == 1)
 
 
 def inside_face(clip: Clip, frame: int) -> Mask:
     """Where the truth shows the face itself, not hair, glasses or a thing, within the face's outline. bool [H, W]."""
-    points = clip.landmarks[frame]
-    outline = [(float(x), float(y)) for x, y in points[FACE_OVAL, :2]]
+    return outlined(clip, frame) & np.isin(clip.parts[frame], [int(part) for part in FACE_PARTS])
+
+
+def in_front_of_face(clip: Clip, frame: int) -> Mask:
+    """Where a thing covers the face's outline. bool [H, W]."""
+    return (
+        np.zeros(clip.parts.shape[1:], bool) if clip.in_front is None else outlined(clip, frame) & clip.in_front[frame]
+    )
+
+
+def outlined(clip: Clip, frame: int) -> Mask:
+    """Within the outline of the true face. bool [H, W]."""
+    corners = [(float(x), float(y)) for x, y in clip.landmarks[frame][FACE_OVAL, :2]]
     _, height_px, width_px = clip.parts.shape
     canvas = Image.new("L", (width_px, height_px))
-    ImageDraw.Draw(canvas).polygon(outline, fill=1)
-    return np.asarray(canvas, bool) & np.isin(clip.parts[frame], [int(part) for part in FACE_PARTS])
+    ImageDraw.Draw(canvas).polygon(corners, fill=1)
+    return np.asarray(canvas, bool)
 
 
 def face_width_px(landmarks_N3: Floats) -> float:
@@ -156,6 +172,7 @@ def measure(
         tone_ab=float(np.hypot(shift[1], shift[2])),
         temporal=metrics.temporal_error(now, result[frame - 1], true, truth.rgb[frame - 1], both),
         seam=metrics.seam(now, true, mask, round(BAND_SHARE * width)),
+        thing=metrics.colour_error(now, true, in_front_of_face(truth, frame)),
         **by_region,
     )
 

@@ -31,6 +31,7 @@ class Figures:
     tone_ab: float
     temporal: float
     seam: float
+    thing: float  # colour error on what stands in front of the face, which should be left alone
     skin: float
     brows: float
     eyes: float
@@ -79,6 +80,7 @@ COLUMNS: tuple[tuple[str, str], ...] = (
     ("tone_ab", "tone ab"),
     ("temporal", "temporal"),
     ("seam", "seam"),
+    ("thing", "thing dE"),
 )
 
 
@@ -180,8 +182,9 @@ Refused at enrolment: {", ".join(map(str, report.refused)) or "nobody"}.
 
 The truth is S's face doing what D does, under D's light, hair and glasses; one row is against S with S's own hair and
 glasses. Only drawn frames are measured, inside the face unless it says frame. Higher is better for PSNR and SSIM, lower
-for the rest; tone L* is signed, above 0 too pale. Landmarks: the tracker on the result against the true ones, in per
-cent of the face's width; on the true pictures themselves the tracker is off by {_cell(tracker_error(report))} %.
+for the rest; tone L* is signed, above 0 too pale. Thing: colour error on what stands before the face, which is to be
+left alone. Landmarks: the tracker on the result against the true ones, in per cent of the face's width; on the true
+pictures themselves the tracker is off by {_cell(tracker_error(report))} %.
 
 {_table(("colour error by region, dE", *REGIONS), [(name, *map(_cell, values)) for name, values in regions])}
 """

@@ -101,10 +101,12 @@ def test_a_thing_in_front_moves_smoothly_and_hides_what_is_behind() -> None:
         assert (covered.rgb[i][opacity[i] == 0] == 200).all()
         assert np.array_equal(covered.rgb[i][opacity[i] == 1], colour[i][opacity[i] == 1])
         assert (covered.parts[i][opacity[i] > 0] == int(Part.BACKGROUND)).all()
+    assert covered.in_front is not None
+    assert np.array_equal(covered.in_front, opacity == 1)
 
 
 def figures(value: float) -> Figures:
-    return Figures(*[value] * 15)
+    return Figures(*[value] * 16)
 
 
 def test_what_could_not_be_measured_does_not_count() -> None:

@@ -1,7 +1,7 @@
 """Sheets of rendered clips and triplets for looking at. Nobody on them exists.
 
-    python -m benchmarks.people_sheets              docs/clips.jpg and docs/triplets.jpg
-    python -m benchmarks.people_sheets --seed 4 --out out
+    python -m benchmarks.clip_sheets              docs/clips.jpg and docs/triplets.jpg
+    python -m benchmarks.clip_sheets --seed 4 --out out
 
 Clips: one a row, frames at even times. Triplets: two in a row; of each a photo of S, D, S doing what D does under D's
 hair and glasses (the truth of a face swap), the whole of S, and the twin.
