@@ -121,10 +121,8 @@ def _swap(number: int, quick: bool) -> HeldOut:
 
 def _with_glasses(drawn: Triplet, glasses: Glasses) -> Triplet:
     """The same swap with glasses on the one who is to have them, and on nobody else."""
-    driver = _wearing(drawn.driver, glasses == "driver")
-    identity = _wearing(drawn.identity, glasses == "identity")
-    if identity.hair in STANDARD.covering_hairs:  # nobody enrols with hair before half the face
-        identity = replace(identity, hair=NOT_COVERING)
+    driver = _wearing(_with_free_face(drawn.driver), glasses == "driver")
+    identity = _wearing(_with_free_face(drawn.identity), glasses == "identity")
     clip = [(shot.posture, shot.scene) for shot in drawn.target]
     return replace(
         drawn,
@@ -133,6 +131,11 @@ def _with_glasses(drawn: Triplet, glasses: Glasses) -> Triplet:
         truth=acted(identity, clip),
         worn=acted(worn(identity, driver), clip),
     )
+
+
+def _with_free_face(person: Person) -> Person:
+    """Nobody enrols with hair before half the face, and in profile such hair hides all of it."""
+    return replace(person, hair=NOT_COVERING) if person.hair in STANDARD.covering_hairs else person
 
 
 def _wearing(person: Person, yes: bool) -> Person:
