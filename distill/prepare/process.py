@@ -34,6 +34,14 @@ class Task:
     sha256: str
     settings: PrepareSettings
 
+    def to_json(self) -> str:
+        return json.dumps([str(self.video), self.sha256, self.settings.model_dump_json()])
+
+    @classmethod
+    def from_json(cls, text: str) -> Task:
+        video, sha256, settings = json.loads(text)
+        return cls(Path(video), sha256, PrepareSettings.model_validate_json(settings))
+
     @property
     def name(self) -> str:
         """Of the video's shards: readable, and different for different content."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -146,14 +147,16 @@ def _on_cluster(tasks: list[Task], workers: int, show: Show) -> Iterator[VideoRe
         data = importlib.import_module("ray.data")
     except ImportError as error:
         raise EngineUnavailable(f"Ray cannot start ({error}); pip install 'vividstream[cluster]'") from error
-    rows: Any = data.from_items([{"task": task} for task in tasks], override_num_blocks=max(len(tasks), 1))
+    if not tasks:
+        return
+    rows: Any = data.from_items([{"task": task.to_json()} for task in tasks], override_num_blocks=len(tasks))
     frames = 0
     for done, row in enumerate(rows.map(_work_row).iter_rows(), 1):
-        report: VideoReport = VideoReport.from_json(row["report"])
+        report = VideoReport.from_json(json.loads(row["report"]))
         frames += report.frames
         show(done, frames)
         yield report
 
 
-def _work_row(row: dict[str, Task]) -> dict[str, object]:
-    return {"report": prepare_video(row["task"]).as_json()}
+def _work_row(row: dict[str, str]) -> dict[str, str]:
+    return {"report": json.dumps(prepare_video(Task.from_json(row["task"])).as_json())}

@@ -27,7 +27,7 @@ from distill.prepare.run import Outcome, prepare
 from distill.prepare.settings import PrepareSettings
 from distill.prepare.video import Picture, VideoReader
 from distill.shards import MANIFEST_NAME, open_shards
-from engines import Rgb, SettingError
+from engines import EngineUnavailable, Rgb, SettingError
 from engines.face.align import crop_from_frame
 from engines.face.track import FaceTracker
 
@@ -319,3 +319,32 @@ def test_killed_in_the_middle_it_goes_on_and_ends_the_same(
     assert len(tars) >= 3
     assert {path.name: path.read_bytes() for path in out.glob("*.tar")} == tars
     assert len(open_shards(out)[0]) == len(tars)
+
+
+@pytest.mark.timeout(300)
+def test_a_cluster_makes_the_same_shards(smile: list[Rgb], turning: list[Rgb], tmp_path: Path) -> None:
+    ray = pytest.importorskip("ray", reason="needs the extra `cluster`")
+    videos = [write_video(tmp_path / f"{n}.mp4", frames[:16]) for n, frames in enumerate((smile, turning))]
+    ray.init(num_cpus=2, include_dashboard=False)
+    try:
+        outcome = prepare(videos, settings_for(tmp_path / "ray", cluster=True))
+    finally:
+        ray.shutdown()
+    assert len(outcome.done) == 2
+    prepare(videos, settings_for(tmp_path / "here"))
+    assert (tmp_path / "here" / MANIFEST_NAME).read_bytes() == (tmp_path / "ray" / MANIFEST_NAME).read_bytes()
+
+
+def test_a_cluster_without_ray_says_what_to_install(
+    smile: list[Rgb], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video = write_video(tmp_path / "one.mp4", smile[:8])
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.setitem(sys.modules, "ray.data", None)
+    with pytest.raises(EngineUnavailable, match=r"pip install 'vividstream\[cluster\]'"):
+        prepare([video], settings_for(tmp_path / "out", cluster=True))
+
+
+def test_a_task_survives_the_way_to_another_machine(tmp_path: Path) -> None:
+    task = Task(tmp_path / "v.mp4", "ab" * 32, settings_for(tmp_path / "out", workers=2))
+    assert Task.from_json(task.to_json()) == task
