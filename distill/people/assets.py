@@ -1,7 +1,7 @@
 """Everything that people are made of, as tensors: the face model, hair, glasses, skins, brows, eyes.
 
 Space is the ICT model's (see `types`). A template triangle is one triangle of the head, of one hair mesh or of one kind
-of glasses; its corners carry what does not change from person to person (texture coordinates, kind, strands' direction).
+of glasses; its corners carry what is the same for everybody (texture coordinates, kind, direction of strands).
 Legend: V vertices of the head, T its triangles, A template triangles of all meshes, K = 65 identity modes,
 E = 57 expression shapes, C = 8 values per corner.
 """
@@ -67,7 +67,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Strands:
-    """One hair mesh: rest [Vh, 3], how it follows identity [K, Vh, 3], normals, nearest skull vertex; first template."""
+    """One hair mesh: rest [Vh, 3], how it follows identity [K, Vh, 3], nearest skull vertices, first template."""
 
     rest_V3: Tensor
     basis_KV3: Tensor
@@ -105,6 +105,7 @@ class Head:
     eye_of_V: Tensor  # 0 none, 1 left, 2 right
     scalp_HV: Tensor  # for no hair and every hair: share of hair lying on the vertex
     occlusion_HV: Tensor  # for no hair and every hair: how much of the surroundings a vertex sees
+    set_back_V: Tensor  # cm by which a vertex counts as farther than it is
     first: int
 
 
@@ -149,6 +150,7 @@ KIND_OF_MATERIAL = {
     "M_ScleraRight": Kind.EYE,
     "M_EyeLashes": Kind.LASH,
 }
+SET_BACK_CM = {int(Kind.TEETH): 0.25, int(Kind.GUMS): 0.25, int(Kind.EYE): 0.06}
 GLASSES = ("round", "square", "thin")
 
 
@@ -198,7 +200,7 @@ def load_assets(data_folder: Path | str, device: str | torch.device = "cpu") -> 
         f32(base.mean), f32(base.identity.reshape(IDENTITY_MODES, -1)), f32(base.expression.reshape(57, -1)),
         i64(base.tri), i64(base.around), i64(base.welded), f32(meshes.turn_share(base.mean)),
         f32(meshes.cloth_share(base.mean, base)), f32(base.eyes), f32(base.eyes_basis), i64(base.eye_of), f32(scalp),
-        f32(meshes.occlusion(base, scalp)), 0,
+        f32(meshes.occlusion(base, scalp)), f32(meshes.set_back(base, SET_BACK_CM)), 0,
     )  # fmt: skip
     hair = tuple(
         Strands(f32(m.rest), f32(m.basis), f32(m.normals), i64(m.near), i64(m.tri), start)

@@ -136,8 +136,8 @@ def shade_plain(world: Surroundings, at: Points, lamps: list[Lamp], view_3N: Ten
     kind, params = at.kind_N, world.params
     colours = torch.zeros((len(Kind), 3), device=kind.device)
     parts = torch.zeros(len(Kind), dtype=torch.int64, device=kind.device)
-    for which, (rgb, part) in PLAIN.items():
-        colours[which], parts[which] = colours.new_tensor(rgb), int(part)
+    for which, (rgb, named) in PLAIN.items():
+        colours[which], parts[which] = colours.new_tensor(rgb), int(named)
     frame = kind == Kind.GLASSES
     frames = linear_from_lab(params.person["glasses_lab"].T).T
     albedo = torch.where(frame, of(frames, at.picture_N), of(colours, kind))
@@ -146,7 +146,9 @@ def shade_plain(world: Surroundings, at: Points, lamps: list[Lamp], view_3N: Ten
     normal = _without_notches(world, at)
     received = diffuse(lamps, normal, (0.35, 0.3, 0.3)) + ambient(params, at, normal) * at.sky_N.sqrt()
     shine = gloss(lamps, normal, view_3N, torch.full_like(depth, 0.25), 0.04)
-    return (albedo * received + 0.7 * shine) * depth, parts[kind]
+    part = parts.index_select(0, kind)
+    part[(kind == Kind.SOCKET) & (at.rest_3N[1] > 1)] = int(Part.EYE)
+    return (albedo * received + 0.7 * shine) * depth, part
 
 
 def _without_notches(world: Surroundings, at: Points) -> Tensor:

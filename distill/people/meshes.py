@@ -19,6 +19,8 @@ I64 = NDArray[np.int64]
 Arrays = Mapping[str, NDArray[np.generic]]
 
 SOCKETS = (2, 3, 4)  # parts of the model inside the mouth and behind the eyes
+MOUTH = (5, 6)  # gums and teeth, which this model has a little too far out for lively lips
+TEETH_SHRINK, TEETH_BACK = np.array([0.95, 1, 1], np.float32), np.array([0, 0, -0.2], np.float32)
 NECK_Y = (-14.5, -6.5)  # below the first the shoulders stay, above the second the head turns
 
 
@@ -100,11 +102,8 @@ def tangents(points: F32, tri: I64, uv: F32, along_v: bool) -> F32:
     edge1, edge2 = points[tri[:, 1]] - points[tri[:, 0]], points[tri[:, 2]] - points[tri[:, 0]]
     d1, d2 = uv[:, 1] - uv[:, 0], uv[:, 2] - uv[:, 0]
     det = d1[:, 0] * d2[:, 1] - d1[:, 1] * d2[:, 0]
-    if along_v:
-        grows = edge2 * d1[:, :1] - edge1 * d2[:, :1]
-    else:
-        grows = edge1 * d2[:, 1:] - edge2 * d1[:, 1:]
-    return unit((grows * np.sign(det)[:, None]).astype(np.float32))
+    along = edge2 * d1[:, :1] - edge1 * d2[:, :1] if along_v else edge1 * d2[:, 1:] - edge2 * d1[:, 1:]
+    return unit((along * np.sign(det)[:, None]).astype(np.float32))
 
 
 def smoothed(per_tri: F32, tri: I64, count: int) -> F32:
@@ -117,7 +116,7 @@ def smoothed(per_tri: F32, tri: I64, count: int) -> F32:
 def corner_table(rest: F32, tri: I64, uv: F32, direction: F32) -> F32:
     """[3 * T, 8]: texture coordinates, direction, rest place, corner after corner."""
     flat = tri.reshape(-1)
-    return np.concatenate([uv.reshape(-1, 2), direction[flat], rest[flat]], axis=1).astype(np.float32)
+    return np.asarray(np.concatenate([uv.reshape(-1, 2), direction[flat], rest[flat]], axis=1), np.float32)
 
 
 def _skirt(points: F32, tri: I64) -> tuple[I64, I64]:
@@ -148,6 +147,8 @@ def head_mesh(model: Arrays, kind_of: Mapping[str, int], socket: int) -> HeadMes
     tri, uv, kind = tri_all[kept], uv_all[kept], kind[kept].astype(np.int64)
     skin = kind == 0
     source, hanging = _skirt(mean, tri[skin])
+    inside = np.unique(tri_all[np.isin(model["tri_part"], MOUTH)])
+    mean[inside] = mean[inside] * TEETH_SHRINK + TEETH_BACK
     new = mean[source] * np.array([1.35, 1, 1.2], np.float32) - np.array([0, 16, 0], np.float32)
     balls = [
         np.unique(tri_all[np.isin(model["tri_material"], [names.index(n)])]) for n in ("M_ScleraLeft", "M_ScleraRight")
@@ -170,8 +171,17 @@ def head_mesh(model: Arrays, kind_of: Mapping[str, int], socket: int) -> HeadMes
         np.concatenate([expression, expression[:, source]], axis=1),
         tri, kind, around(tri, welded, kind), welded, smooth_normals(points, tri),
         corner_table(points, tri, uv, along), uv, eyes, basis.astype(np.float32), eye_of,
-        model["lm68"].astype(np.int64), np.unique(tri_all[model["tri_part"] < 2]),
+        model["lm68"].astype(np.int64), np.unique(tri_all[np.isin(model["tri_part"], (0, 1))]),
     )  # fmt: skip
+
+
+def set_back(head: HeadMesh, kinds: Mapping[int, float]) -> F32:
+    """How many centimetres a vertex counts as farther than it is, so that lips hide teeth and lids hide eyes, [V]."""
+    back = np.zeros(len(head.mean), np.float32)
+    for kind, distance in kinds.items():
+        back[np.unique(head.tri[head.kind == kind])] = distance
+    back[np.unique(head.tri[head.kind == 0])] = 0
+    return back
 
 
 def around(tri: I64, welded: I64, kind: I64) -> I64:

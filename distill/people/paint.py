@@ -127,7 +127,8 @@ def load_paint(folder: Path, head: HeadMesh, hair_names: tuple[str, ...]) -> Pai
     return Paint(
         tuple(skin_names), tuple(name.removesuffix("_ictuv1024.png") for name in brow_names), tuple(iris_names),
         table(skins), table([_marks(head)]), table([_noise()]), brows, window, table(cards),
-        torch.from_numpy((cover * 255).astype(np.uint8)).reshape(-1), table([_iris(folder, name) for name in iris_names]),
+        torch.from_numpy((cover * 255).astype(np.uint8)).reshape(-1),
+        table([_iris(folder, name) for name in iris_names]),
     )  # fmt: skip
 
 
@@ -190,7 +191,7 @@ def _noise() -> F32:
     dots = np.clip((octaves(rng, NOISE_PX, {0.9: 1.0}) - 0.55) * 1.2, 0, 1)
     blotch = octaves(rng, NOISE_PX, {40: 0.6, 14: 0.5, 5: 0.35})
     flush = octaves(rng, NOISE_PX, {52: 0.7, 20: 0.5})
-    return np.stack([slope_u, slope_v, spots, dots, blotch, flush], axis=-1).astype(np.float32)
+    return np.asarray(np.stack([slope_u, slope_v, spots, dots, blotch, flush], axis=-1), np.float32)
 
 
 def ramp(value: F32, start: float, end: float) -> F32:
@@ -243,7 +244,7 @@ def _marks(head: HeadMesh) -> F32:
     beard = np.clip(np.maximum(moustache, np.maximum(chin, cheek)), 0, 1) * neck * (1 - np.clip(2 * lips, 0, 1))
     nose = np.exp(-(((x - 2.2) / 2.6) ** 2) - ((y - 0.6) / 1.7) ** 2)
     freckles = np.clip(nose + 0.25 * ramp(y, -7, 0), 0, 1) * (1 - lips) * (y > -50)
-    return np.stack([lips, shadow, beard, freckles], axis=-1).astype(np.float32)
+    return np.asarray(np.stack([lips, shadow, beard, freckles], axis=-1), np.float32)
 
 
 def _lashes() -> F32:
@@ -259,7 +260,7 @@ def _lashes() -> F32:
         wide = 0.30 * np.clip(1 - t / length, 0, 1) ** 0.7
         strand = np.clip((wide - np.abs(spot - number - 0.5)) * 8 + 0.4, 0, 1) * (t > 0) * (t < length)
         alpha = np.maximum(alpha, strand * strength)
-    return np.stack([np.full_like(alpha, 0.1), alpha], axis=-1).astype(np.float32)
+    return np.asarray(np.stack([np.full_like(alpha, 0.1), alpha], axis=-1), np.float32)
 
 
 def _card(folder: Path, name: str, number: int) -> F32:
@@ -271,9 +272,9 @@ def _card(folder: Path, name: str, number: int) -> F32:
         grey, alpha = read[..., :3].mean(axis=2), read[..., 3]
         low, high = np.percentile(grey[alpha > 0.5], [2, 98])
         grey = np.clip((grey - low) / (high - low), 0, 1)
-        return np.stack([np.clip(grey, 0, 1), np.clip(alpha * 1.25, 0, 1)], axis=-1).astype(np.float32)
+        return np.asarray(np.stack([np.clip(grey, 0, 1), np.clip(alpha * 1.25, 0, 1)], axis=-1), np.float32)
     noise = _strands(rng) if not name.startswith("afro") else octaves(rng, CARD_PX, {1.0: 0.8, 2.2: 0.8}) / 8
-    return np.stack([np.clip(0.45 + noise, 0, 1), np.ones_like(noise)], axis=-1).astype(np.float32)
+    return np.asarray(np.stack([np.clip(0.45 + noise, 0, 1), np.ones_like(noise)], axis=-1), np.float32)
 
 
 def _strands(rng: np.random.Generator) -> NDArray[np.float32]:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distill.people.assets import Assets, Head
+from distill.people.assets import Assets, Head, Strands
 from distill.people.rasterise import Triangles
 from distill.people.types import Person, Posture, Scene, Shot
 
@@ -117,7 +117,8 @@ def pose(assets: Assets, params: Params) -> Posed:
     own = (head.mean_V3.reshape(1, -1) + identity @ head.identity_KV).reshape(count, -1, 3)
     points = own + (face @ head.expression_EV).reshape(count, -1, 3)
     eyes = head.eyes_24 + torch.einsum("bk,kec->bec", identity, head.eyes_K24)
-    gaze = rotation(*params.posture["gaze_deg"].unbind(1), torch.zeros(count, device=turn.device))
+    gaze_yaw, gaze_pitch = params.posture["gaze_deg"].unbind(1)
+    gaze = rotation(gaze_yaw, gaze_pitch, torch.zeros_like(gaze_yaw))
     points = _turned_eyes(points, head, eyes, gaze)
     points = _bent(points, head.turn_V, turn)
     normals = vertex_normals(points, head)
@@ -128,11 +129,10 @@ def pose(assets: Assets, params: Params) -> Posed:
     vertices = points.shape[1]
     parts = [(points, normals, extra, head.corners_T3, number, head.first)]
     soft = []
-    offset = own - head.mean_V3
     for kind, strands in enumerate(assets.hair):
         which = torch.nonzero(hair == kind).squeeze(1)
         if len(which):
-            moved, out = _hair(strands, identity[which], own[which], offset[which], head, turn[which], shift[which])
+            moved, out = _hair(strands, identity[which], own[which], turn[which], shift[which])
             soft.append((moved, out, moved.new_ones((*moved.shape[:2], 2)), strands.corners_T3, which, strands.first))
     for kind, frame in enumerate(assets.glasses.values()):
         which = torch.nonzero(params.person["glasses"] == kind).squeeze(1)
@@ -218,7 +218,8 @@ def vertex_normals(points_BV3: Tensor, head: Head) -> Tensor:
     return torch.nn.functional.normalize(total, dim=2)
 
 
-def _hair(strands, identity, own, offset, head, turn, shift):  # type: ignore[no-untyped-def]
+def _hair(strands: Strands, identity: Tensor, own: Tensor, turn: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+    """Hair on these heads: points and normals [B, Vh, 3]. What would lie inside the scalp is lifted just off it."""
     moved = strands.rest_V3 + torch.einsum("bk,kvc->bvc", identity, strands.basis_KV3)
     skull = own[:, strands.near_V]
     out = strands.normals_V3

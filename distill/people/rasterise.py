@@ -4,7 +4,7 @@ Triangles become rows, rows become samples (two `repeat_interleave`s, no loop ov
 depth and triangle packed in one integer keeps the nearest. A sample on an edge shared by two triangles belongs to
 exactly one of them, and ties in depth go to the lower triangle, so the result is the same every time.
 
-Legend: M vertices of all pictures, T triangles, B pictures of HxW samples, R rows, P samples of triangles, N chosen ones.
+Legend: M vertices of all pictures, T triangles, B pictures of HxW samples, R rows, P samples of them, N chosen ones.
 A sample's number is (picture * H + row) * W + column; sample (0, 0) lies at the point (0, 0).
 """
 
@@ -159,7 +159,9 @@ def _rows(
     return base.to(torch.int32), count.to(torch.int32), number, begin, slope
 
 
-def _seen(screen: Screen, triangles: Triangles, height: int, width: int):  # type: ignore[no-untyped-def]
+def _seen(
+    screen: Screen, triangles: Triangles, height: int, width: int
+) -> tuple[Tensor, list[Tensor], list[Tensor], list[Tensor], Tensor, Tensor, Tensor]:
     """Triangles that face the camera and touch a sample: number, x, y, 1/depth, doubled area, first and last row."""
     corners = triangles.corners_T3.T.contiguous()
     x = [screen.x_M.index_select(0, k) for k in corners]
@@ -174,7 +176,8 @@ def _seen(screen: Screen, triangles: Triangles, height: int, width: int):  # typ
     kept = torch.nonzero(shown).squeeze(1)
     x, y = [v.index_select(0, kept) for v in x], [v.index_select(0, kept) for v in y]
     z = [screen.inverse_M.index_select(0, k.index_select(0, kept)) for k in corners]
-    return kept, x, y, z, *(v.index_select(0, kept) for v in (area, first, last))
+    area, first, last = (v.index_select(0, kept) for v in (area, first, last))
+    return kept, x, y, z, area, first, last
 
 
 def _slope(xa: Tensor, ya: Tensor, xb: Tensor, yb: Tensor) -> Tensor:

@@ -69,10 +69,11 @@ class View:
     distance_B: Tensor
     side: int  # samples
 
-    def screen(self, points_M3: Tensor, picture_M: Tensor) -> Screen:
-        inverse = (self.distance_B[picture_M] - points_M3[:, 2]).clamp(min=1).reciprocal()
-        scale = self.focal_B[picture_M] * inverse
+    def screen(self, points_M3: Tensor, picture_M: Tensor, set_back_M: Tensor) -> Screen:
+        depth = (self.distance_B[picture_M] - points_M3[:, 2]).clamp(min=1)
+        scale = self.focal_B[picture_M] / depth
         half = self.side / 2 - 0.5
+        inverse = (depth + set_back_M).reciprocal()
         return Screen(half + points_M3[:, 0] * scale, half - points_M3[:, 1] * scale, inverse)
 
 
@@ -106,7 +107,9 @@ def _render(assets: Assets, params: Params, size_px: int, factor: int) -> Render
     half = torch.deg2rad(params.scene["field_of_view_deg"]) / 2
     view = View(side / 2 / half.tan(), params.scene["distance_cm"], side)
     owner = _owners(posed)
-    screen = view.screen(posed.points_M3, owner)
+    back = torch.zeros_like(posed.points_M3[:, 0])
+    back[: count * len(assets.head.set_back_V)] = assets.head.set_back_V.repeat(count)
+    screen = view.screen(posed.points_M3, owner, back)
     buffer = _visible_surfaces(assets, posed, screen, count, side)
     px_per_cm = view.focal_B / view.distance_B / factor
     chosen = _choose(assets, posed, buffer, count, size_px, factor, px_per_cm)
@@ -221,7 +224,7 @@ def _shaded(
     shadow = key_shadow(params, posed)
     colour, part = torch.zeros_like(at.position_3N), torch.zeros_like(at.picture_N)
     for kinds, shade in SHADERS.items():
-        which = torch.nonzero(sum(at.kind_N == kind for kind in kinds)).squeeze(1)
+        which = torch.nonzero(torch.stack([at.kind_N == kind for kind in kinds]).any(0)).squeeze(1)
         if not len(which):
             continue
         some = at.only(which)

@@ -7,8 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 from distill.people.assets import Assets, load_assets
 from distill.people.sample import generator, sample_person, sample_posture, sample_scene

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 from distill.people.rasterise import (
     EMPTY,
@@ -37,7 +36,7 @@ def sheet(count: int, seed: int) -> tuple[Screen, Triangles]:
 
 def of_corners(corners: torch.Tensor, two_sided: bool = False) -> Triangles:
     count = len(corners)
-    return Triangles(corners, torch.zeros(count, dtype=torch.int64), torch.full((count,), two_sided))
+    return Triangles(corners, torch.zeros(count, dtype=torch.int64), torch.full((count,), two_sided, dtype=torch.bool))
 
 
 @pytest.mark.parametrize("count", [5, 40, 230])
