@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import signal
@@ -10,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from itertools import islice
 from pathlib import Path
 
@@ -27,50 +26,14 @@ from distill.feed import WorkerDied
 from distill.prepare.run import prepare
 from distill.prepare.settings import PrepareSettings
 from distill.shards import open_shards
-from distill.sources.base import Sample, Source, Wanted
 from distill.sources.order import BLOCK, nth, shares_of, source_of
 from distill.sources.rendered import RenderedPeople
 from distill.sources.shards import PreparedShards
 from distill.sources.stills import MovingStills
 from engines import SettingError
 from engines.face.align import crop, moved
+from tests.distill.numbers import SMALL, Numbers, dataset, digest
 from tests.engines.face.test_align import pattern, points
-
-SMALL = DataSettings(size_px=32, frames=3, images_a_batch=4, videos_a_batch=2, degrade=None)
-
-
-@dataclass(frozen=True)
-class Numbers:
-    """A stand-in that writes the sample's number into its pixels: order and resume need no faces."""
-
-    name: str = "numbers"
-    breaks_at: int = -1
-    exits_at: int = -1
-
-    def describe(self) -> str:
-        return self.name
-
-    def open(self) -> Source:
-        return self
-
-    def close(self) -> None:
-        pass
-
-    def make(self, wanted: Wanted) -> Sample:
-        if wanted.ordinal == self.breaks_at:
-            raise ZeroDivisionError("planted")
-        if wanted.ordinal == self.exits_at:
-            os._exit(7)
-        rng = np.random.default_rng((wanted.seed, wanted.index))
-        side = wanted.size_px
-        clip = torch.from_numpy(rng.integers(0, 256, (wanted.frames, side, side, 3)).astype(np.uint8))
-        photos = clip[:1].expand(wanted.sources, -1, -1, -1)
-        return Sample(clip, 255 - clip, clip, photos, torch.zeros((wanted.frames, 468, 3)))
-
-
-def dataset(settings: DataSettings = SMALL, rank: int = 0, ranks: int = 1, workers: int = 0) -> Dataset:
-    sources = ((Numbers("a"), 2.0), (Numbers("b"), 1.0))
-    return Dataset(settings, sources, rank, ranks, workers)
 
 
 def take(data: Dataset, count: int, state: ResumeState | None = None) -> list[tuple[Batch, ResumeState]]:
@@ -79,13 +42,6 @@ def take(data: Dataset, count: int, state: ResumeState | None = None) -> list[tu
     assert isinstance(batches, Iterator)
     batches.close()  # type: ignore[attr-defined]
     return taken
-
-
-def digest(batch: Batch) -> str:
-    held = hashlib.sha256(batch.kind.encode() + repr(batch.origins).encode())
-    for name in TENSORS:
-        held.update(getattr(batch, name).cpu().numpy().tobytes())
-    return held.hexdigest()
 
 
 def digests(taken: list[tuple[Batch, ResumeState]]) -> list[str]:
@@ -188,7 +144,7 @@ def test_a_worker_that_fails_says_so() -> None:
 
 KILLED = """
 import sys, time
-from tests.distill.test_data import dataset, digest, SMALL
+from tests.distill.numbers import SMALL, dataset, digest
 from distill.data import ResumeState
 from distill.degrade import DegradeSettings
 from pathlib import Path
@@ -224,12 +180,13 @@ def run_until_killed(script: Path, state_file: Path, lines: int) -> tuple[list[s
     return [line for line in printed if line.strip()], [int(child) for child in children]
 
 
+@pytest.mark.timeout(240)
 def test_killed_it_continues_with_the_very_next_sample(tmp_path: Path) -> None:
     script, state_file = tmp_path / "train.py", tmp_path / "state.json"
     script.write_text(KILLED)
     printed: list[str] = []
     children: list[int] = []
-    for lines in (4, 3, 5):
+    for lines in (5, 6):
         more, workers = run_until_killed(script, state_file, lines)
         stored = json.loads(state_file.read_text())["step"]
         printed += [line for line in more if int(line.split()[0]) <= stored]
@@ -237,10 +194,10 @@ def test_killed_it_continues_with_the_very_next_sample(tmp_path: Path) -> None:
     settings = SMALL.model_copy(update={"degrade": DegradeSettings()})
     whole = take(dataset(settings), len(printed))
     seen = {int(line.split()[0]): line.split()[1] for line in printed}
-    assert len(printed) >= 12
+    assert len(printed) >= 11
     assert sorted(seen) == [int(line.split()[0]) for line in printed], "no sample twice, none left out"
     assert list(seen.values()) == digests(whole)[: len(seen)]
-    assert len(children) >= 6
+    assert len(children) >= 4
     deadline_s = time.monotonic() + 10
     while any(not is_ended(child) for child in children) and time.monotonic() < deadline_s:
         time.sleep(0.1)
