@@ -11,9 +11,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
@@ -21,12 +22,14 @@ from torch import Tensor
 
 from distill.degrade import DegradeSettings, degrade
 from distill.feed import Feed
+from distill.occluders.clip import face_of, occluded, occluder_clip
+from distill.occluders.scene import light_on
 from distill.sources.base import Sample, Source, SourceSpec, Wanted
 from distill.sources.order import shares_of, source_of
 from engines import SettingError, StrictModel
 
 Kind = Literal["image", "video"]
-OF_SOURCES = 7  # keeps the photos' degradations apart from the clip's
+OF_SOURCES, OF_OCCLUDERS = 7, 8  # keep the photos' degradations and the occluders apart from the clip's
 
 
 class DataSettings(StrictModel):
@@ -38,6 +41,7 @@ class DataSettings(StrictModel):
     sources: int = Field(1, ge=1, le=8)  # photos of the identity
     images_a_batch: int = Field(16, ge=1)  # per rank
     videos_a_batch: int = Field(2, ge=1)  # per rank
+    occlude: float = Field(0.25, ge=0, le=1)  # share of samples with something passing before the face
     degrade: DegradeSettings | None = DegradeSettings()
     degrade_truth: bool = True  # the truth as the same bad camera would have seen it
 
@@ -68,9 +72,11 @@ class ResumeState:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """B samples of one kind. Fields of `Sample` with B in front, and `erased_BTHW`, bool: what was erased.
+    """B samples of one kind: the fields of `Sample` with B in front, and what was done to them.
 
-    origins: for each sample its source's name and its number there.
+    covered_BTHW  uint8, how much of target, truth and twin alike something in front covers; 255 wholly
+    erased_BTHW   bool, what was erased
+    origins       for each sample its source's name and its number there
     """
 
     kind: Kind
@@ -79,6 +85,7 @@ class Batch:
     twin_BTHW3: Tensor
     sources_BSHW3: Tensor
     landmarks_BTN3: Tensor
+    covered_BTHW: Tensor
     erased_BTHW: Tensor
     origins: tuple[tuple[str, int], ...]
 
@@ -153,6 +160,16 @@ class Dataset:
             raise SettingError(str(error)) from error
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """One sample on its way into a batch."""
+
+    sample: Sample
+    covered_THW: Tensor
+    erased_THW: Tensor
+    origin: tuple[str, int]
+
+
 class _Maker:
     """Makes any batch of a rank. Opens its sources when it is entered; until then it can go to another process."""
 
@@ -178,7 +195,7 @@ class _Maker:
         first = (state.videos if clips else state.images) + dataset.rank * size
         return _collated("video" if clips else "image", [self._sample(clips, first + n) for n in range(size)])
 
-    def _sample(self, clips: bool, number: int) -> tuple[Sample, Tensor, tuple[str, int]]:
+    def _sample(self, clips: bool, number: int) -> Made:
         settings = self._dataset.settings
         which, ordinal = source_of(settings.seed, clips, number, self._shares)
         spec = self._dataset._specs[which]
@@ -186,10 +203,12 @@ class _Maker:
             self._opened[which] = spec.open()
         wanted = Wanted(settings.seed, ordinal, settings.frames if clips else 1, settings.sources, settings.size_px)
         sample = _on(self._opened[which].make(wanted), "cpu" if self._dataset.workers else self._dataset.device)
-        erased = torch.zeros(sample.target_THW3.shape[:3], dtype=torch.bool, device=sample.target_THW3.device)
+        seed = (settings.seed, int(clips), number)
+        sample, covered = _occluded(sample, settings.occlude, seed)
+        erased = torch.zeros_like(covered, dtype=torch.bool)
         if settings.degrade is not None:
-            sample, erased = _degraded(sample, settings, (settings.seed, int(clips), number))
-        return sample, erased, (spec.name, ordinal)
+            sample, erased = _degraded(sample, settings, seed)
+        return Made(sample, covered, erased, (spec.name, ordinal))
 
 
 class _Packer:
@@ -221,6 +240,28 @@ def _on(sample: Sample, device: str) -> Sample:
     return Sample(*(getattr(sample, one.name).to(device) for one in fields(Sample)))
 
 
+def _occluded(sample: Sample, share: float, seed: tuple[int, ...]) -> tuple[Sample, Tensor]:
+    """Puts the same hand, thing or texture before target, truth and twin; and the mask, uint8 [T, H, W]."""
+    rng = np.random.default_rng((*seed, OF_OCCLUDERS))
+    target = sample.target_THW3
+    if rng.random() >= share:
+        return sample, torch.zeros(target.shape[:3], dtype=torch.uint8, device=target.device)
+    pictures, landmarks = target.cpu().numpy(), sample.landmarks_TN3.cpu().numpy()
+    face = face_of(landmarks, light_on(pictures[0], landmarks[0]))
+    clip = occluder_clip(rng, face, target.shape[1])
+
+    def behind(pictures: Tensor) -> Tensor:
+        return torch.from_numpy(occluded(pictures.cpu().numpy(), clip)).to(target.device)
+
+    in_front = replace(
+        sample,
+        target_THW3=behind(target),
+        truth_THW3=behind(sample.truth_THW3),
+        twin_THW3=behind(sample.twin_THW3),
+    )
+    return in_front, torch.from_numpy(np.array(clip.mask_THW)).to(target.device)
+
+
 def _degraded(sample: Sample, settings: DataSettings, seed: tuple[int, ...]) -> tuple[Sample, Tensor]:
     """Target, truth and twin alike; each photo of the identity in its own way."""
     together = {"target": sample.target_THW3, "twin": sample.twin_THW3}
@@ -236,8 +277,8 @@ def _degraded(sample: Sample, settings: DataSettings, seed: tuple[int, ...]) -> 
     return clip, done.erased_THW
 
 
-def _collated(kind: Kind, made: Sequence[tuple[Sample, Tensor, tuple[str, int]]]) -> Batch:
-    samples = [sample for sample, _, _ in made]
+def _collated(kind: Kind, made: Sequence[Made]) -> Batch:
+    samples = [one.sample for one in made]
     return Batch(
         kind,
         torch.stack([one.target_THW3 for one in samples]),
@@ -245,6 +286,7 @@ def _collated(kind: Kind, made: Sequence[tuple[Sample, Tensor, tuple[str, int]]]
         torch.stack([one.twin_THW3 for one in samples]),
         torch.stack([one.sources_SHW3 for one in samples]),
         torch.stack([one.landmarks_TN3 for one in samples]),
-        torch.stack([erased for _, erased, _ in made]),
-        tuple(origin for _, _, origin in made),
+        torch.stack([one.covered_THW for one in made]),
+        torch.stack([one.erased_THW for one in made]),
+        tuple(one.origin for one in made),
     )

@@ -12,7 +12,7 @@ import torch
 from distill.data import TENSORS, Batch, Dataset, DataSettings
 from distill.sources.base import Sample, Source, Wanted
 
-SMALL = DataSettings(size_px=32, frames=3, images_a_batch=4, videos_a_batch=2, degrade=None)
+SMALL = DataSettings(size_px=32, frames=3, images_a_batch=4, videos_a_batch=2, occlude=0, degrade=None)
 
 
 @dataclass(frozen=True)

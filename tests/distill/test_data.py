@@ -227,7 +227,9 @@ def test_the_batch_crop_is_the_live_crop() -> None:
 def real_sources(shared_data: Path, folder: Path) -> dict[str, Dataset]:
     prepared = PrepareSettings.read({"output": folder, "consent": "tests", "licence": "MIT", "frames": 8})
     prepare([shared_data / "clips" / "single_face.mp4"], prepared)
-    settings = DataSettings(size_px=128, frames=2, sources=2, images_a_batch=1, videos_a_batch=1, degrade=None)
+    settings = DataSettings(
+        size_px=128, frames=2, sources=2, images_a_batch=1, videos_a_batch=1, occlude=0, degrade=None
+    )
     return {
         "rendered": Dataset(settings, ((RenderedPeople(shared_data), 1.0),)),
         "stills": Dataset(settings, ((MovingStills(shared_data, shared_data / "synth_faces"), 1.0),)),
@@ -256,7 +258,7 @@ def test_a_shard_cut_in_half_is_skipped_named_and_noticed_on_resume(shared_data:
         {"output": tmp_path, "consent": "tests", "licence": "MIT", "frames": 8, "shard_clips": 4}
     )
     prepare([shared_data / "clips" / "single_face.mp4"], settings)
-    wanted = DataSettings(size_px=128, frames=8, images_a_batch=2, videos_a_batch=1, degrade=None)
+    wanted = DataSettings(size_px=128, frames=8, images_a_batch=2, videos_a_batch=1, occlude=0, degrade=None)
     data = Dataset(wanted, ((PreparedShards(tmp_path), 1.0),))
     state = take(data, 1)[0][1]
     half = sorted(tmp_path.glob("*.tar"))[1]
@@ -285,3 +287,20 @@ def test_target_and_truth_are_degraded_alike_and_photos_apart() -> None:
     untouched = take(dataset(), 2)[1][0]
     assert torch.equal(plain.truth_BTHW3, untouched.truth_BTHW3)
     assert {one.name for one in fields(Batch)} == {*TENSORS, "kind", "origins"}
+
+
+def test_what_passes_before_the_face_covers_target_and_truth_alike(shared_data: Path, tmp_path: Path) -> None:
+    plain = real_sources(shared_data, tmp_path)["shards"]
+    covered_always = plain.settings.model_copy(update={"occlude": 1.0})
+    in_front = Dataset(covered_always, plain.sources)
+    behind, before = take(plain, 4), take(in_front, 4)
+    assert digests(take(in_front, 2, before[1][1])) == digests(before[2:])
+    shares = []
+    for (without, _), (batch, _) in zip(behind, before, strict=True):
+        solid = batch.covered_BTHW == 255
+        assert torch.equal(batch.target_BTHW3[solid], batch.truth_BTHW3[solid])
+        changed = (batch.target_BTHW3 != without.target_BTHW3).any(-1)
+        shares.append(float(changed.float().mean()))
+        assert torch.equal(batch.sources_BSHW3, without.sources_BSHW3), "photos stay free"
+        assert not without.covered_BTHW.any()
+    assert max(shares) > 0.05
