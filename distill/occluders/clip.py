@@ -140,8 +140,9 @@ def _linear(srgb_C: Doubles | Floats) -> Doubles:
 
 def _materials(rng: np.random.Generator, face: Face) -> Floats:
     """Skin, sleeve, and two of the thing's own: [4, 8]."""
-    own = _linear(face.light.skin_C) / np.maximum(face.light.exposure, 1e-3)
-    skin = own if rng.uniform() < 0.5 else _linear(SKINS[rng.integers(len(SKINS))]) * rng.uniform(0.85, 1.1, 3)
+    facing = 0.6 * (face.light.key_C + face.light.ambient_C)  # what a surface towards the camera gets
+    own = _linear(face.light.skin_C) / np.maximum(facing, 1e-3)
+    skin = own if rng.uniform() < 0.7 else _linear(SKINS[rng.integers(len(SKINS))]) * rng.uniform(0.85, 1.1, 3)
     table = np.empty((4, 8), np.float32)
     table[0] = [*np.clip(skin, 0.01, 0.9), 0, 0, 0, rng.uniform(0.12, 0.4), rng.uniform(0.2, 0.45)]
     for row, gloss in ((1, 0.03), (2, rng.uniform(0.1, 1.0)), (3, rng.uniform(0.1, 0.8))):

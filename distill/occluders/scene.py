@@ -12,13 +12,14 @@ from engines.face.relight import fit_light
 from engines.types import SKIN_LANDMARKS, Floats, Rgb
 
 SKIN_ALBEDO = 0.33  # linear, of skin of middle tone: what is brighter is half taken for a brighter light
+LIT_PERCENT = 75
 KEY_SHARE = (0.35, 0.8)
 
 
 @dataclass(frozen=True, slots=True)
 class FaceLight:
     """towards_3: unit vector to the main light (x right, y down, z away). key_C, ambient_C: linear colours.
-    directness 0..1, how much of the light comes from there. skin_C: the face's mean colour, sRGB 0..255. exposure:
+    directness 0..1, how much of the light comes from there. skin_C: the face's lit colour, sRGB 0..255. exposure:
     linear level of a lit surface of albedo 1."""
 
     towards_3: Floats
@@ -47,13 +48,14 @@ def light_on(rgb_HW3: Rgb, landmarks_N3: Floats) -> FaceLight:
     towards = slope / max(strength, 1e-6)
     towards[2] = min(towards[2], -0.25)
     towards /= np.linalg.norm(towards)
-    skin = np.median(colours[weight > 0.2 * weight.max()], axis=0)
+    # The lit part is what one sees as the skin's colour; the median is half way into the shadow.
+    skin = np.percentile(colours[weight > 0.2 * weight.max()], LIT_PERCENT, axis=0)
     linear = (skin / 255.0) ** 2.2
     level = float(linear @ np.array([0.3, 0.6, 0.1]))
     exposure = float(np.clip((level / SKIN_ALBEDO) ** 0.6, 0.08, 1.5))
     tint = np.clip((linear / max(level, 1e-4) / np.array([1.45, 0.88, 0.62])) ** 0.5, 0.7, 1.4)
     direct = float(np.clip(strength, *KEY_SHARE))
-    key, ambient = exposure * tint * direct * 1.5, exposure * tint * (1 - 0.75 * direct)
+    key, ambient = exposure * tint * direct * 1.9, exposure * tint * (1.25 - 0.9 * direct)
     return FaceLight(
         towards.astype(np.float32),
         key.astype(np.float32),

@@ -18,11 +18,11 @@ Indices = NDArray[np.int32]
 ICT_FILE = Path("ict") / "ict_full_f16.npz"
 PICTURE_FROM_ICT = np.array([1, -1, -1], np.float32)
 TEETH, GUMS = 1, 2
-COLOUR_OF_PART = np.array([(40, 14, 13), (226, 214, 196), (158, 72, 70)], np.float32)  # of the dark behind, too
+COLOUR_OF_PART = np.array([(40, 14, 13), (206, 193, 174), (158, 72, 70)], np.float32)  # of the dark behind, too
 FRONT_Z_CM, DARK_CM = -10.5, 3.4  # where the incisors are, and how far behind them light falls to a third
 FAR_CAMERA_PX = 2e4
 JAW_OPEN = 26  # of the ICT model's expressions
-BARED_CM = (0.34, 0.12)  # upper teeth down, lower teeth up
+BARED_CM = (0.20, 0.12)  # upper teeth down, lower teeth up
 SHARE_OF_SIZE = (0.6, 1.5)
 
 

@@ -236,7 +236,7 @@ def _mouth(
     offset = (rest[anchors] - mean[anchors]).mean(axis=0)
     offset[2] += LIPS_BEHIND_CM
     scale = float(np.clip(np.ptp(rest[[61, 291], 0]) / np.ptp(mean[[61, 291], 0]), *SHARE_OF_SIZE))
-    box = (int(left), int(top), int(right), int(bottom))
+    box = (int(left) + margin, int(top) + margin, int(right) + margin, int(bottom) + margin)
     inside = mouth_picture(portrait.mouth, pose, as_weights(motion), offset, scale, box, white_C(portrait))
     return inside, (int(left), int(top)), share
 

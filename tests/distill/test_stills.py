@@ -126,12 +126,16 @@ def _inside(landmarks: Floats, left: int, right: int) -> tuple[slice, slice]:
 
 
 def test_an_opened_mouth_is_dark_inside_and_has_teeth(portraits: list[Portrait]) -> None:
-    portrait = portraits[3]
-    (closed,) = moved(portrait, [at_rest()])
-    (opened,) = moved(portrait, [replace(at_rest(), expression=speaking(jawOpen=0.5))])
-    lips = opened.landmarks_N3[[13, 14], :2].mean(axis=0).round().astype(int)
-    inside = np.s_[lips[1] - 3 : lips[1] + 4, lips[0] - 4 : lips[0] + 5]
-    assert opened.rgb_HW3[inside].mean() < 0.8 * closed.rgb_HW3[closed.mask_HW == 255].mean()
+    """Teeth are much lighter than the dark behind them, and less red than lips."""
+    for portrait in portraits:
+        (opened,) = moved(portrait, [replace(at_rest(), expression=speaking(jawOpen=0.5))])
+        upper, lower = opened.landmarks_N3[[13, 14], :2]
+        left, right = opened.landmarks_N3[[78, 308], 0]
+        rows = np.s_[round(float(upper[1])) : round(float(lower[1]))]
+        inside = opened.rgb_HW3[rows, round(float(left * 0.7 + right * 0.3)) : round(float(left * 0.3 + right * 0.7))]
+        level = inside.mean(axis=2)
+        assert np.percentile(level, 20) < 0.5 * np.median(opened.rgb_HW3[opened.mask_HW == 255])
+        assert np.percentile(level, 95) > 2 * np.percentile(level, 20), portrait.name
 
 
 def test_clips_are_smooth_and_stay_in_range(portraits: list[Portrait]) -> None:
