@@ -224,10 +224,10 @@ def _sheets(rng: np.random.Generator, face: Face, size_px: int, name: str) -> tu
 
 
 def _cut(picture: Floats, corner_yx: Doubles, size_px: int) -> Floats:
-    """The square laid at a place between pixels, nothing beyond it. float32 [S, S, 4]."""
+    """The square laid at a place between pixels; cloth goes on beyond its edges, and where it ends within, stays ended. float32 [S, S, 4]."""
     offset = (-corner_yx[0], -corner_yx[1])
     planes = [
-        ndimage.affine_transform(picture[..., c], (1.0, 1.0), offset, (size_px, size_px), order=1, cval=0.0)
+        ndimage.affine_transform(picture[..., c], (1.0, 1.0), offset, (size_px, size_px), order=1, mode="nearest")
         for c in range(4)
     ]
     return np.asarray(np.stack(planes, axis=2), np.float32)
