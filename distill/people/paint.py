@@ -254,10 +254,10 @@ def _lashes() -> F32:
     alpha = np.zeros((CARD_PX, CARD_PX), np.float32)
     for root, tip, strength in LASH_STRIPS:
         t = (v - root) / (tip - root)
-        spot = (u + 0.012 * rng.standard_normal() * t + 0.01 * t * np.sin(57 * u + 9 * root)) * 92 + 13 * root
+        spot = (u + 0.012 * rng.standard_normal() * t + 0.01 * t * np.sin(57 * u + 9 * root)) * 52 + 13 * root
         number = np.floor(spot).astype(np.int64)
         length = 0.62 + 0.38 * np.abs(np.sin(number * 12.9898 + root * 78.233))
-        wide = 0.30 * np.clip(1 - t / length, 0, 1) ** 0.7
+        wide = 0.34 * np.clip(1 - t / length, 0, 1) ** 0.7
         strand = np.clip((wide - np.abs(spot - number - 0.5)) * 8 + 0.4, 0, 1) * (t > 0) * (t < length)
         alpha = np.maximum(alpha, strand * strength)
     return np.asarray(np.stack([np.full_like(alpha, 0.1), alpha], axis=-1), np.float32)
