@@ -63,7 +63,7 @@ def _eyes(parts: Map, depth: Map) -> list[str]:
     for label in range(1, int(number.max()) + 1):
         ball = number == label
         near = ndimage.binary_dilation(ball, iterations=3) & (parts == int(Part.SKIN))
-        if near.sum() > 8 and np.median(depth[near]) - np.median(depth[ball]) > 1.2:
+        if near.sum() > 8 and np.percentile(depth[near], 20) - np.median(depth[ball]) > 1.2:
             floats.append("an eyeball before the face")
     return floats
 
