@@ -224,7 +224,7 @@ def _sheets(rng: np.random.Generator, face: Face, size_px: int, name: str) -> tu
 
 
 def _cut(picture: Floats, corner_yx: Doubles, size_px: int) -> Floats:
-    """The square laid at a place between pixels, float32 [S, S, 4]. Its edges go on beyond it: cloth does not end there."""
+    """The square laid at a place between pixels, float32 [S, S, 4]. Its edges go on: cloth does not end there."""
     offset = (-corner_yx[0], -corner_yx[1])
     planes = [
         ndimage.affine_transform(picture[..., c], (1.0, 1.0), offset, (size_px, size_px), order=1, mode="nearest")
