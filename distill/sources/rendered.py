@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ FINER = 1.5  # rendered side over the crop's: a face fills less of the render th
 
 @dataclass(frozen=True, slots=True)
 class RenderedPeople:
-    """`device`: where to render. Landmarks, crops and tensors stay there until the batch is put together."""
+    """`device`: where to render and crop. split: "held_out" for watching a training from outside."""
 
     data_folder: Path
     device: str = "cpu"
@@ -57,8 +57,3 @@ class _Opened:
 
     def close(self) -> None:
         self._closed = True
-
-
-def held_out(spec: RenderedPeople) -> RenderedPeople:
-    """The same people's hold-out, for watching a training from outside."""
-    return replace(spec, split="held_out")
