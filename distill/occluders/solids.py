@@ -23,7 +23,7 @@ CAPSULE, BOX, TUBE, RING, EGG = 0, 1, 2, 3, 4
 PLAIN, NAIL, JOINT, PALM_SIDE, FOLDS, STRIPES, SCREEN, TEXT, GRILLE = 0, 1, 2, 3, 4, 5, 6, 7, 8  # DETAIL
 SKIN = 0  # material 0 is skin, whatever else there is
 MATERIAL_COLUMNS = 8  # red, green, blue (linear), second red, green, blue, gloss, softness of the terminator
-STEPS, NEAR_CM = 40, 0.004
+STEPS, NEAR_CM = 96, 0.004
 
 
 @dataclass(frozen=True, slots=True)
