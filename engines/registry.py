@@ -6,17 +6,17 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from engines.errors import UnknownEngine, nearest
-from engines.runtimes.base import Engine
+from engines.swappers.base import Engine
 
 
 def _passthrough() -> Engine:
-    from engines.runtimes.passthrough import Passthrough
+    from engines.swappers.passthrough import Passthrough
 
     return Passthrough()
 
 
 def _proxy() -> Engine:
-    from engines.runtimes.proxy import Proxy
+    from engines.swappers.proxy import Proxy
 
     return Proxy()
 

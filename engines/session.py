@@ -13,9 +13,9 @@ from engines import registry
 from engines.errors import EngineFault, SettingError, VividError
 from engines.identity import Identity
 from engines.marks.label import draw_label
-from engines.runtimes.base import EngineState, Inputs
 from engines.settings import SwapSettings
 from engines.standby import blurred_scene, hide_face
+from engines.swappers.base import EngineState, Inputs
 from engines.types import Rgb, Status, StepResult, TrackedFace
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Session:
         """Compiles kernels and starts graphs for one picture size, so that the first frame is not late."""
         self._drawer.warm_up()
         if self._tracker is not None and self._occluder is not None:
-            from engines.runtimes.warm_up import made_up_face
+            from engines.swappers.warm_up import made_up_face
 
             self._tracker.warm_up(made_up_face(256), 256)
             self._occluder.warm_up(made_up_face(256), 256)

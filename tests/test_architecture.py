@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("engines", "streamer", "distill")
-SHARED_BY_RUNTIMES = ("base", "warm_up")
+SHARED_BY_RUNTIMES = ("base",)
 EVERYTHING = (*PACKAGES, "benchmarks", "examples")
 
 
@@ -41,7 +41,7 @@ RULES = (
     Rule(("distill",), ("streamer", "aiohttp", "aiortc"), "training needs no server"),
     Rule(
         ("engines.models",),
-        ("engines.runtimes", "engines.build", "engines.registry"),
+        ("engines.runtimes", "engines.swappers", "engines.build", "engines.registry"),
         "a network is only mathematics",
     ),
     Rule(
@@ -49,7 +49,16 @@ RULES = (
         ("engines.runtimes", "logging", "time"),
         "pure, testable by hand",
     ),
-    Rule(("engines.face",), ("engines.runtimes", "logging", "time"), "face geometry is pure, testable by hand"),
+    Rule(
+        ("engines.face",),
+        ("engines.runtimes", "engines.swappers", "logging", "time"),
+        "face geometry is pure, testable by hand",
+    ),
+    Rule(
+        ("engines.runtimes",),
+        ("engines.swappers", "engines.face", "engines.session", "engines.registry"),
+        "a runtime executes graphs and knows no faces",
+    ),
     Rule(
         EVERYTHING,
         ("tensorrt", "torch_tensorrt"),
@@ -143,7 +152,7 @@ def test_every_import_obeys_the_table() -> None:
 
 def test_the_table_looks_at_the_whole_project() -> None:
     modules = {module_of(path) for path in sources()}
-    assert {"engines", "engines.session", "engines.runtimes.base", "streamer.cli", "tests.test_architecture"} <= modules
+    assert {"engines", "engines.session", "engines.swappers.base", "streamer.cli", "tests.test_architecture"} <= modules
 
 
 PLANTED = [
@@ -154,9 +163,9 @@ PLANTED = [
     ("engines.face.align", "from ..runtimes import base"),
     ("engines.window", "from engines import runtimes"),
     ("engines.models.denoiser", "from engines.registry import make"),
-    ("engines.runtimes.proxy", "from engines.runtimes.passthrough import Passthrough"),
-    ("engines.runtimes.proxy", "from . import passthrough"),
-    ("engines.runtimes.proxy", "import tensorrt"),
+    ("engines.runtimes.ort", "from engines.runtimes.torch_eager import TorchRuntime"),
+    ("engines.runtimes.ort", "from . import trt"),
+    ("engines.runtimes.torch_eager", "import tensorrt"),
     ("engines.session", "from engines.build import verify"),
     ("engines.session", "from tests.fakes import FakeClock"),
     ("engines.pixels", "import numba"),
@@ -179,8 +188,8 @@ def test_a_planted_violation_is_caught(module: str, source: str) -> None:
 
 
 LEGAL = [
-    ("engines.session", "from engines.runtimes.base import Inputs\nimport time"),
-    ("engines.runtimes.proxy", "from engines.runtimes.base import Engine\nfrom engines.face import align"),
+    ("engines.session", "from engines.swappers.base import Inputs\nimport time"),
+    ("engines.swappers.latent", "from engines.runtimes.base import Runtime\nfrom engines.swappers.proxy import Proxy"),
     ("engines.runtimes.trt", "def make():\n    import tensorrt"),
     ("engines.runtimes.ort", "import onnxruntime"),
     ("engines.build.export", "import onnxruntime\nfrom engines.build import manifest"),

@@ -57,7 +57,7 @@ def test_no_engine_is_imported_before_it_is_asked_for() -> None:
     """Engines may lean on libraries that are not installed: reading the list must not touch them."""
     script = (
         "import sys, json; from engines.registry import choose, engine_names; engine_names(); choose('auto');"
-        "print(json.dumps([m for m in sys.modules if m.startswith('engines.runtimes.')]))"
+        "print(json.dumps([m for m in sys.modules if m.startswith('engines.swappers.')]))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert set(json.loads(done.stdout)) <= {"engines.runtimes.base"}
+    assert set(json.loads(done.stdout)) <= {"engines.swappers.base"}

@@ -11,7 +11,7 @@ from numba.core.registry import CPUDispatcher
 from engines.face import appearance, cut, grid, hand_mask, mesh, own_look, rasterise, regions_on_grid
 from engines.face.occlusion import Occluder
 from engines.face.track import FaceTracker
-from engines.runtimes.warm_up import made_up_face
+from engines.swappers.warm_up import made_up_face
 from tests.engines.face import things
 from tests.engines.face.scenes import clip
 

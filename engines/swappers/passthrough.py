@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engines.identity import Identity
-from engines.runtimes.base import EngineState, Inputs
 from engines.settings import SwapSettings
+from engines.swappers.base import EngineState, Inputs
 from engines.types import Rgb
 
 

@@ -21,10 +21,10 @@ from engines.face.compose import FAR_RING
 from engines.face.mesh import FACE_OVAL, face_model
 from engines.face.retarget import oval_rings
 from engines.identity import ATLAS_PX, Identity
-from engines.runtimes.base import Inputs
-from engines.runtimes.passthrough import NothingToRemember
-from engines.runtimes.proxy import COARSEST_PX, STEPS, Proxy, lifted, next_softness, texture_levels, tone_shift
 from engines.settings import SwapSettings
+from engines.swappers.base import Inputs
+from engines.swappers.passthrough import NothingToRemember
+from engines.swappers.proxy import COARSEST_PX, STEPS, Proxy, lifted, next_softness, texture_levels, tone_shift
 from engines.types import Floats, Occlusion, Rgb, TrackedFace
 from examples.persona_skin import lab_from_linear
 from examples.soft_render import linear
@@ -126,9 +126,7 @@ def test_the_face_lies_in_the_haze_of_the_picture() -> None:
     black = albedo(MIDDLE_SKIN).copy()
     black[ATLAS_PX * 11 // 20 : ATLAS_PX * 12 // 20] = 0  # a painted bar across the cheeks
     worn = replace(identity(MIDDLE_SKIN), albedo_AA3=black)
-    darkest = [
-        np.percentile(drawn([frame] * 2, [points] * 2, worn)[-1][inside], 1) for frame in (clear, hazy)
-    ]
+    darkest = [np.percentile(drawn([frame] * 2, [points] * 2, worn)[-1][inside], 1) for frame in (clear, hazy)]
     assert darkest[0] < 35
     assert darkest[1] > 50, "nothing in a hazy picture is as dark as that"
 
@@ -156,7 +154,7 @@ def test_a_large_face_painted_in_bands_is_the_one_painted_whole(monkeypatch: pyt
     frame = photograph(points, albedo(MIDDLE_SKIN), FROM_THE_LEFT, scene(601, 663))
     results = []
     for large_px in (0, 10**9):
-        monkeypatch.setattr("engines.runtimes.proxy.LARGE_PX", large_px)
+        monkeypatch.setattr("engines.swappers.proxy.LARGE_PX", large_px)
         results.append(drawn([frame] * 2, [points] * 2, identity(DARK_SKIN, person(9)))[-1])
     np.testing.assert_array_equal(results[0], results[1])
     assert (results[0] != frame).any(axis=2).mean() > 0.2

@@ -23,8 +23,8 @@ from engines.face.relight import Light, fit_light, shading, smoothed
 from engines.face.retarget import NeutralShape, canonical_face, observe, retarget
 from engines.face.zones import zones
 from engines.identity import ATLAS_PX, Identity
-from engines.runtimes.base import EngineState, Inputs
 from engines.settings import SwapSettings
+from engines.swappers.base import EngineState, Inputs
 from engines.types import SKIN_LANDMARKS, Floats, Mask, Rgb
 
 CAMERA_CM = 55.0  # assumed distance of eye and camera; perspective only decides how texture bends
@@ -98,7 +98,7 @@ class Proxy:
 
     def warm_up(self) -> None:
         """Draws one made-up face onto a grey picture, which compiles every kernel."""
-        from engines.runtimes.warm_up import made_up_face, made_up_identity
+        from engines.swappers.warm_up import made_up_face, made_up_identity
 
         grey = np.full((96, 96, 3), 128, np.uint8)
         inputs = Inputs(grey, made_up_face(96), None, 0.0)
@@ -122,7 +122,7 @@ class Proxy:
     def draw(
         self, state: EngineState, identity: Identity | None, inputs: Inputs, settings: SwapSettings, onto_HW3: Rgb
     ) -> None:
-        """See engines.runtimes.base.Engine."""
+        """See engines.swappers.base.Engine."""
         if identity is None or not isinstance(state, ProxyState):
             raise EngineFault("the proxy engine needs an identity and its own state")
         ready = self.prepare(identity)

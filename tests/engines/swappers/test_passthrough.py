@@ -6,10 +6,10 @@ import numpy as np
 
 from engines.face.mesh import fit_pose
 from engines.identity import ATLAS_PX
-from engines.runtimes.base import Engine, Inputs
-from engines.runtimes.passthrough import Passthrough
-from engines.runtimes.warm_up import made_up_face, made_up_identity
 from engines.settings import SwapSettings
+from engines.swappers.base import Engine, Inputs
+from engines.swappers.passthrough import Passthrough
+from engines.swappers.warm_up import made_up_face, made_up_identity
 
 
 def test_leaves_every_byte_as_it_was() -> None:
