@@ -31,8 +31,8 @@ from benchmarks.corpus import (
     people,
     read_clip,
 )
-from benchmarks.judge import Descriptor, Judge, distance
 from benchmarks.report import PRIVATE, REPORTS, machine, mean, median, read_settings, table, write_report
+from distill.judge import Descriptor, Judge, distance
 from engines import Session, Status, VividError, load
 from engines.types import Box, Rgb
 

@@ -22,9 +22,9 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from benchmarks.corpus import DATA, Enrolled, Footage, enrol_people, people, read_clip
-from benchmarks.judge import Judge, Points
 from benchmarks.likeness import SessionSwapper, Swapper
 from benchmarks.report import PRIVATE, REPORTS, machine, mean, read_settings, table, write_report
+from distill.judge import Judge, Points
 from engines import Status, VividError, load
 from engines.types import Box, Rgb
 

@@ -8,30 +8,35 @@ from __future__ import annotations
 
 import hashlib
 import math
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 from scipy import ndimage
 
 from distill import metrics
-from distill.held_out import SOURCES, VERSION, HeldOut, digest, held_out, pose_of
+from distill.held_out import SOURCES, digest, held_out, pose_of
+from distill.judge import Judge, distance, judge_is_available
 from distill.metrics import Mask
-from distill.people.assets import Assets, Part, load_assets
-from distill.people.render import Render, render
-from distill.people.types import Shot
+from distill.people.assets import Part, load_assets
+from distill.true_swap_clip import (
+    FRAME_PX,
+    Clip,
+    Rendered,
+    face_width_px,
+    in_front_of_face,
+    inside_face,
+    outlined,
+    render_swap,
+)
 from distill.true_swap_report import Figures, Measured, Report
 from engines import Identity, Session, Status, SwapSettings, UnsuitablePhoto, enroll, load
-from engines.face.mesh import FACE_OVAL
 from engines.face.track import FaceTracker
-from engines.types import Floats, Rgb
+from engines.types import Box, Floats, Rgb
 
-FRAME_PX, SOURCE_PX = 256, 384
-BATCH = 4
-FACE_PARTS = (Part.SKIN, Part.LIPS, Part.MOUTH, Part.TEETH, Part.EYE, Part.BROW, Part.LASH)
 REGION_PARTS: dict[str, tuple[Part, ...]] = {
     "skin": (Part.SKIN,),
     "brows": (Part.BROW,),
@@ -39,31 +44,10 @@ REGION_PARTS: dict[str, tuple[Part, ...]] = {
     "lips": (Part.LIPS,),
     "mouth": (Part.MOUTH, Part.TEETH),
 }
-LEFT_CHEEK, RIGHT_CHEEK = 454, 234  # between them lies the face's width
 BAND_SHARE = 0.02  # of the face's width: half the band in which a seam is looked for
+LEAST_HIDDEN = 0.02  # of the face's outline: from here on a frame counts as one with something in front
+DLIB_SIDE, DLIB_MIDDLE = 1.18, 0.49  # of the face's width, and of its landmarks' height from above
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Clip:
-    """A rendered clip: rgb [T, H, W, 3], parts [T, H, W], landmarks [T, 468, 3] in pixels.
-
-    in_front: bool [T, H, W], where a thing stands in front of everything; None if there is none.
-    """
-
-    rgb: tuple[Rgb, ...]
-    parts: NDArray[np.uint8]
-    landmarks: Floats
-    in_front: NDArray[np.bool_] | None = None
-
-
-def render_clip(assets: Assets, shots: Sequence[Shot], size_px: int) -> Clip:
-    """Renders a few frames at a time, so that memory does not grow with the clip."""
-    pieces: list[Render] = [render(assets, shots[i : i + BATCH], size_px) for i in range(0, len(shots), BATCH)]
-    rgb = np.concatenate([piece.rgb_BHW3.cpu().numpy() for piece in pieces])
-    parts = np.concatenate([piece.parts_BHW.cpu().numpy() for piece in pieces]).astype(np.uint8)
-    landmarks = np.concatenate([piece.landmarks_BN3.cpu().numpy() for piece in pieces]).astype(np.float32)
-    return Clip(tuple(np.ascontiguousarray(frame) for frame in rgb), parts, landmarks)
 
 
 def enrol(photos: Sequence[Rgb], number: int) -> Identity | None:
@@ -81,59 +65,6 @@ def _enrolled(photos: Sequence[Rgb], number: int) -> Identity | None:
         return enroll(photos, f"held-out {number}", "nobody: this person is rendered", hashes, synthetic=True)
     except UnsuitablePhoto:
         return None
-
-
-def thing_in_front(number: int, frames: int, size_px: int) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """A patterned board that drifts across the lower face. Colour uint8 [T, H, W, 3], opacity float64 [T, H, W]."""
-    rng = np.random.default_rng((VERSION, number))
-    noise = ndimage.gaussian_filter(rng.standard_normal((size_px, size_px, 3)), (4, 4, 0))
-    pattern = np.clip(rng.uniform(40, 215, 3) + noise / noise.std() * 18, 0, 255).astype(np.uint8)
-    start, speed = rng.uniform(0.05, 0.35), rng.choice((-1, 1)) * rng.uniform(0.005, 0.012)
-    lean, top = rng.uniform(-0.15, 0.15), rng.uniform(0.55, 0.68)
-    opacity = []
-    for frame in range(frames):
-        left = (start if speed > 0 else 1 - start - 0.3) + speed * frame
-        canvas = Image.new("L", (4 * size_px, 4 * size_px))
-        corners = [(left, top), (left + 0.3, top + lean), (left + 0.3 - lean, 1.3), (left - lean, 1.3)]
-        ImageDraw.Draw(canvas).polygon([(4 * size_px * x, 4 * size_px * y) for x, y in corners], fill=255)
-        opacity.append(np.asarray(canvas.resize((size_px, size_px), Image.Resampling.BOX), np.float64) / 255)
-    return np.broadcast_to(pattern, (frames, *pattern.shape)).copy(), np.stack(opacity)
-
-
-def put_in_front(clip: Clip, colour: NDArray[np.uint8], opacity: NDArray[np.float64]) -> Clip:
-    """The clip behind a thing; what the thing covers counts as background."""
-    rgb = [
-        np.round(frame * (1 - a[..., None]) + c * a[..., None]).astype(np.uint8)
-        for frame, c, a in zip(clip.rgb, colour, opacity)
-    ]
-    parts = np.where(opacity > 0, int(Part.BACKGROUND), clip.parts).astype(np.uint8)
-    return Clip(tuple(rgb), parts, clip.landmarks, opacity == 1)
-
-
-def inside_face(clip: Clip, frame: int) -> Mask:
-    """Where the truth shows the face itself, not hair, glasses or a thing, within the face's outline. bool [H, W]."""
-    return outlined(clip, frame) & np.isin(clip.parts[frame], [int(part) for part in FACE_PARTS])
-
-
-def in_front_of_face(clip: Clip, frame: int) -> Mask:
-    """Where a thing covers the face's outline. bool [H, W]."""
-    return (
-        np.zeros(clip.parts.shape[1:], bool) if clip.in_front is None else outlined(clip, frame) & clip.in_front[frame]
-    )
-
-
-def outlined(clip: Clip, frame: int) -> Mask:
-    """Within the outline of the true face. bool [H, W]."""
-    corners = [(float(x), float(y)) for x, y in clip.landmarks[frame][FACE_OVAL, :2]]
-    _, height_px, width_px = clip.parts.shape
-    canvas = Image.new("L", (width_px, height_px))
-    ImageDraw.Draw(canvas).polygon(corners, fill=1)
-    return np.asarray(canvas, bool)
-
-
-def face_width_px(landmarks_N3: Floats) -> float:
-    """Distance of both cheeks in space, so that a turned face is as wide as a frontal one."""
-    return float(np.linalg.norm(landmarks_N3[LEFT_CHEEK] - landmarks_N3[RIGHT_CHEEK]))
 
 
 def track(frames: Sequence[Rgb], fps: float) -> list[Floats | None]:
@@ -173,30 +104,9 @@ def measure(
         temporal=metrics.temporal_error(now, result[frame - 1], true, truth.rgb[frame - 1], both),
         seam=metrics.seam(now, true, mask, round(BAND_SHARE * width)),
         thing=metrics.colour_error(now, true, in_front_of_face(truth, frame)),
+        identity=math.nan,
         **by_region,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Rendered:
-    """A swap's pictures."""
-
-    swap: HeldOut
-    photos: tuple[Rgb, ...]
-    driver: Clip
-    truth: Clip
-    whole: Clip
-
-
-def render_swap(assets: Assets, swap: HeldOut, frame_px: int = FRAME_PX, source_px: int = SOURCE_PX) -> Rendered:
-    """Photos of S, D's clip, and both truths; with a thing in front of all clips where the swap has one."""
-    drawn = swap.triplet
-    photos = render_clip(assets, drawn.sources, source_px).rgb
-    clips = [render_clip(assets, shots, frame_px) for shots in (drawn.target, drawn.worn, drawn.truth)]
-    if swap.occluded:
-        thing = thing_in_front(swap.number, len(drawn.target), frame_px)
-        clips = [put_in_front(clip, *thing) for clip in clips]
-    return Rendered(swap, photos, *clips)
 
 
 def swapped(session: Session, identity: Identity, rendered: Rendered) -> list[tuple[Rgb, bool]]:
@@ -207,66 +117,101 @@ def swapped(session: Session, identity: Identity, rendered: Rendered) -> list[tu
     return [(step.rgb_HW3, step.status == Status.DRAWN) for step in steps]
 
 
-def compare(rendered: Rendered, pictures: Sequence[tuple[Rgb, bool]]) -> list[Measured]:
-    """Every frame of one swap against the truth."""
+def compare(rendered: Rendered, pictures: Sequence[tuple[Rgb, bool]], judge: Judge | None = None) -> list[Measured]:
+    """Every frame of one swap against the truth. Without a judge nobody says who a face is."""
     swap, clip = rendered.swap, rendered.swap.triplet.target
     result = [rgb for rgb, _ in pictures]
     drawn = [was for _, was in pictures]
     fps = swap.triplet.fps
     found, floor, own = (track(frames, fps) for frames in (result, rendered.truth.rgb, rendered.driver.rgb))
-    masks = [inside_face(rendered.truth, i) for i in range(len(clip))]
-    whole = [inside_face(rendered.whole, i) for i in range(len(clip))]
+
+    def against(truth: Clip, frame: int, shown: Sequence[Rgb], seen: Floats | None, steady: bool) -> Figures:
+        before = inside_face(truth, frame - 1) if steady else None
+        figures = measure(shown, truth, frame, seen, inside_face(truth, frame), before)
+        if judge is None or pose_of(clip[frame].posture) == "45-75":  # beyond, dlib's landmarks are guesses
+            return figures
+        return replace(figures, identity=stranger(judge, shown[frame], truth, frame))
+
     measured = []
     for i in range(len(clip)):
-        true = rendered.truth.landmarks[i]
-        seen = floor[i]
+        true, seen = rendered.truth.landmarks[i], floor[i]
         steady = i > 0 and drawn[i] and drawn[i - 1]
         measured.append(
             Measured(
-                swap.number,
-                i,
-                pose_of(clip[i].posture),
-                swap.light,
-                swap.glasses,
-                swap.occluded,
-                drawn[i],
-                measure(result, rendered.truth, i, found[i], masks[i], masks[i - 1] if steady else None)
-                if drawn[i]
-                else None,
-                measure(result, rendered.whole, i, found[i], whole[i], whole[i - 1] if steady else None)
-                if drawn[i]
-                else None,
-                measure(rendered.driver.rgb, rendered.truth, i, own[i], masks[i], masks[i - 1] if i else None),
-                math.nan if seen is None else metrics.landmark_error(seen, true, face_width_px(true)),
+                swap=swap.number,
+                frame=i,
+                pose=pose_of(clip[i].posture),
+                light=swap.light,
+                glasses=swap.glasses,
+                front=front(rendered, i),
+                drawn=drawn[i],
+                figures=against(rendered.truth, i, result, found[i], steady) if drawn[i] else None,
+                whole=against(rendered.whole, i, result, found[i], steady) if drawn[i] else None,
+                unswapped=against(rendered.truth, i, rendered.driver.rgb, own[i], i > 0),
+                tracker=math.nan if seen is None else metrics.landmark_error(seen, true, face_width_px(true)),
             )
         )
     return measured
+
+
+def front(rendered: Rendered, frame: int) -> str:
+    """The kind of what hides a part of the true face in this frame: hand, thing, texture, or none."""
+    passing, truth = rendered.swap.passing, rendered.truth
+    if passing is None or in_front_of_face(truth, frame).sum() < LEAST_HIDDEN * outlined(truth, frame).sum():
+        return "none"
+    return passing.kind
+
+
+def stranger(judge: Judge, shown: Rgb, truth: Clip, frame: int) -> float:
+    """How far the shown face is from the true one to the judge, who looks at the same place in both."""
+    box = dlib_box(truth.landmarks[frame])
+    return distance(judge.describe(shown, box), judge.describe(truth.rgb[frame], box))
+
+
+def dlib_box(landmarks_N3: Floats) -> Box:
+    """The box that dlib's detector draws round such a face: a square, brows to chin."""
+    low, high = landmarks_N3[:, :2].min(axis=0), landmarks_N3[:, :2].max(axis=0)
+    x, y = (low[0] + high[0]) / 2, low[1] + DLIB_MIDDLE * (high[1] - low[1])
+    half = DLIB_SIDE * face_width_px(landmarks_N3) / 2
+    return Box(float(x - half), float(y - half), float(x + half), float(y + half))
 
 
 def run(data: Path, settings: SwapSettings, quick: bool, say: Say, keep: Path | None = None) -> Report:
     """Renders, swaps and measures. keep: a folder for pictures of every swap's middle frame."""
     assets = load_assets(data)
     swaps = held_out(quick)
+    judge = Judge() if judge_is_available() else None
+    if judge is None:
+        say("no judge of identity: pip install 'vividstream[eval]' brings one; its column stays empty")
     session = load(settings)
     measured: list[Measured] = []
     refused: list[int] = []
+    start_s = time.monotonic()
     try:
         session.warm_up(FRAME_PX, FRAME_PX)
-        for swap in swaps:
+        for done, swap in enumerate(swaps, 1):
             rendered = render_swap(assets, swap)
             identity = enrol(rendered.photos, swap.number)
             if identity is None:
                 refused.append(swap.number)
-                say(f"swap {swap.number}: enrolment took none of {SOURCES} photos")
+                say(progress(done, len(swaps), f"enrolment took none of {SOURCES} photos", time.monotonic() - start_s))
                 continue
             pictures = swapped(session, identity, rendered)
-            measured += compare(rendered, pictures)
-            say(f"swap {swap.number + 1} of {len(swaps)}: {sum(was for _, was in pictures)} of {len(pictures)} drawn")
+            measured += compare(rendered, pictures, judge)
+            drawn = f"{sum(was for _, was in pictures)} of {len(pictures)} frames drawn"
+            say(progress(done, len(swaps), drawn, time.monotonic() - start_s))
             if keep is not None:
                 keep_pictures(keep, rendered, pictures)
     finally:
         session.close()
     return Report(session.engine, settings.tone, FRAME_PX, quick, digest(swaps), tuple(measured), tuple(refused))
+
+
+def progress(done: int, swaps: int, what: str, elapsed_s: float) -> str:
+    """`swap 3 of 24: 16 of 16 frames drawn; about 4 min left`."""
+    left_s = elapsed_s / done * (swaps - done)
+    left = f"about {left_s / 60:.0f} min left" if left_s >= 90 else f"about {left_s:.0f} s left"
+    return f"swap {done} of {swaps}: {what}" + (f"; {left}" if done < swaps else "")
 
 
 def keep_pictures(folder: Path, rendered: Rendered, pictures: Sequence[tuple[Rgb, bool]]) -> None:

@@ -9,7 +9,6 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from benchmarks.judge import Judge, judge_is_available
 from benchmarks.likeness import SessionSwapper
 from benchmarks.picture_faults import (
     face_mask,
@@ -22,6 +21,7 @@ from benchmarks.picture_faults import (
     tone_reached,
     width_of,
 )
+from distill.judge import Judge, judge_is_available
 from engines import SwapSettings, load
 from engines.types import Rgb
 from tests.benchmarks.people import FRAMES, short_clip, synthetic_person
