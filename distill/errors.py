@@ -3,11 +3,14 @@
 VividError
 ├── DataMissing     a folder or file that data is made from is not there
 ├── BadClip         a video that cannot be used; names the file and why
+│   └── NothingLeft     none of several videos can be used
 ├── BadShard        a shard that is cut, damaged or of another format; names the file
 └── NotWritten      a file that cannot be written: the disk is full, the folder is read-only; names the file
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from engines import VividError
 
@@ -18,6 +21,14 @@ class DataMissing(VividError):
 
 class BadClip(VividError):
     """A video that cannot be used."""
+
+
+class NothingLeft(BadClip):
+    """None of several videos can be used. refused: a line for each, which names it and says why."""
+
+    def __init__(self, message: str, refused: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.refused = tuple(refused)
 
 
 class BadShard(VividError):

@@ -65,17 +65,17 @@ def clips_of(
     """Follows everybody in a video and gives their clips as they become complete. `tally` is counted up in place."""
     state, runs = tracker.init(), dict[int, list[ClipFrame]]()
     scene: Thumbnail | None = None
-    last_s, step_s = 0.0, math.inf
+    last_s, step_s, expected = 0.0, math.inf, 0
     for picture in pictures:
         tally.frames += 1
         before, scene = scene, thumbnail(picture.rgb_HW3)
         if before is not None:
             cut = is_cut(before, scene)
             tally.cuts += cut
-            if cut or picture.at_s - last_s > LONG_STEP * step_s:
+            if cut or picture.number != expected or picture.at_s - last_s > LONG_STEP * step_s:
                 _end_all(runs, tally)
             step_s = min(step_s, picture.at_s - last_s)
-        last_s = picture.at_s
+        last_s, expected = picture.at_s, picture.number + 1
         faces = tracker.step(state, picture.rgb_HW3, picture.at_s).faces
         tally.faces += len(faces)
         _end_all(runs, tally, keep={face.person for face in faces})

@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from distill.prepare.settings import PrepareSettings
+
+if TYPE_CHECKING:
+    from distill.prepare.run import Outcome
 
 TERMINAL_EVERY_S, LINE_EVERY_S = 0.2, 10.0
 BAR_CELLS = 24
@@ -67,6 +70,7 @@ def prepare_command(videos: tuple[Path, ...], **values: Any) -> None:
     Folders are searched for files. Run the same command again to go on where it was ended. Exit status 3: done, but
     some videos could not be used, or not wholly; they are named.
     """
+    from distill.errors import NothingLeft, NotWritten
     from distill.prepare.report import write_report
     from distill.prepare.run import prepare
     from distill.prepare.state import Record
@@ -74,14 +78,36 @@ def prepare_command(videos: tuple[Path, ...], **values: Any) -> None:
     settings = PrepareSettings.read({name: value for name, value in values.items() if value is not None})
     files = found(videos)
     progress = Progress(len(files))
-    outcome = prepare(files, settings, progress.show)
+    try:
+        outcome = prepare(files, settings, progress.show)
+    except NothingLeft as error:
+        progress.end()
+        for line in error.refused:
+            click.echo(line, err=True)
+        raise
+    except NotWritten:
+        progress.end()
+        click.echo("stopped; what is done is kept, and the same command goes on from there", err=True)
+        raise
     progress.end()
     page = write_report(Record.load(settings), outcome)
     for line in (*outcome.remade, *outcome.refused, *outcome.broke_off):
         click.echo(line, err=True)
-    click.echo(f"{outcome.clips} clips in {settings.output}; {outcome.already} videos were there already; see {page}")
+    click.echo(summary(outcome, len(files), settings.output, page))
     if outcome.refused or outcome.broke_off:
         sys.exit(INCOMPLETE)
+
+
+def summary(outcome: Outcome, videos: int, folder: Path, page: Path) -> str:
+    """What there is now, what was there before, and how much is missing, in a line."""
+    parts = [f"{outcome.clips} clips in {folder}", f"{videos} videos, {outcome.already} of them known from before"]
+    if outcome.remade:
+        parts.append(f"{len(outcome.remade)} damaged shards made again")
+    if outcome.refused:
+        parts.append(f"{len(outcome.refused)} could not be used")
+    if outcome.broke_off:
+        parts.append(f"{len(outcome.broke_off)} not wholly")
+    return "; ".join(parts) + f"; see {page}"
 
 
 def found(paths: tuple[Path, ...]) -> list[Path]:

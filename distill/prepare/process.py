@@ -97,7 +97,7 @@ def prepare_video(task: Task, count: Callable[[int], None] | None = None) -> Vid
         report.refused = str(error)
     finally:
         tracker.close()
-    report.broke_off, report.clips, report.people = reader.broke_off, kept.clips, len(kept.people)
+    report.broke_off, report.clips, report.people = reader.left_out, kept.clips, len(kept.people)
     report.frames, report.faces, report.cuts = tally.frames, tally.faces, tally.cuts
     report.left_out = {reason: count for reason, count in tally.left_out.items() if count}
     if not report.refused and not report.clips:

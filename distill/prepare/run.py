@@ -8,12 +8,13 @@ import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from typing import Any
 
-from distill.errors import BadClip
+from distill.errors import BadClip, NothingLeft
 from distill.prepare.process import Task, VideoReport, hashed, prepare_video
 from distill.prepare.settings import PrepareSettings
 from distill.prepare.state import Record
@@ -25,7 +26,7 @@ Show = Callable[[int, int], None]  # videos done, frames read
 
 @dataclass(slots=True)
 class Outcome:
-    """What a run found and did. `refused` and `broke_off` hold lines that name the file."""
+    """What a run found and did. `refused` and `broke_off` (not wholly used) hold lines that name the file."""
 
     done: list[VideoReport] = field(default_factory=list)
     already: int = 0
@@ -38,42 +39,48 @@ class Outcome:
 def prepare(videos: Sequence[Path], settings: PrepareSettings, show: Show | None = None) -> Outcome:
     """Prepares every video that the folder does not hold already. The same call again goes on where it was ended.
 
-    Raises SettingError, BadShard and NotWritten (the folder cannot be used), BadClip where nothing is left: not one of
-    the videos could be used, now or before.
+    Raises SettingError, BadShard and NotWritten (the folder cannot be used), NothingLeft where not one of the videos
+    could be used, now or before.
     """
     record = Record.load(settings)
     outcome = Outcome(remade=record.remade)
     tasks: dict[str, Task] = {}
+    twice: list[tuple[str, Path]] = []
     for video in videos:
         try:
             sha256 = hashed(video)
         except BadClip as error:
             outcome.refused.append(str(error))
             continue
-        known = record.reports.get(sha256)
-        if known is None:
-            tasks.setdefault(sha256, Task(video, sha256, settings))
-        else:
+        if sha256 in record.reports:
             outcome.already += 1
-            _note(known, outcome)
+            _note(record.reports[sha256], video, outcome)
+        elif sha256 in tasks:
+            twice.append((sha256, video))
+        else:
+            tasks[sha256] = Task(video, sha256, settings)
     way = _on_cluster if settings.cluster else _in_processes if settings.workers > 1 else _here
     for report in way(list(tasks.values()), settings.workers, show or (lambda videos, frames: None)):
         if report.sha256:
             record.add(report)
         outcome.done.append(report)
-        _note(report, outcome)
+        _note(report, Path(report.video), outcome)
+    for sha256, video in twice:
+        if sha256 in record.reports:
+            outcome.already += 1
+            _note(record.reports[sha256], video, outcome)
     outcome.clips = sum(one.clips for one in record.reports.values())
     if not outcome.clips:
-        first = f"; {outcome.refused[0]}" if outcome.refused else ""
-        raise BadClip(f"nothing could be made of {len(videos)} videos{first}")
+        raise NothingLeft(f"nothing could be made of {len(videos)} videos", outcome.refused)
     return outcome
 
 
-def _note(report: VideoReport, outcome: Outcome) -> None:
+def _note(report: VideoReport, video: Path, outcome: Outcome) -> None:
+    """Under the name that the video has now: the report may be of an earlier run, or of the same content elsewhere."""
     if report.refused:
-        outcome.refused.append(report.refused)
+        outcome.refused.append(f"{video}: {report.refused.removeprefix(f'{report.video}: ')}")
     elif report.broke_off:
-        outcome.broke_off.append(f"{report.video}: {report.broke_off}")
+        outcome.broke_off.append(f"{video}: {report.broke_off}")
 
 
 def _here(tasks: list[Task], workers: int, show: Show) -> Iterator[VideoReport]:
@@ -113,7 +120,7 @@ def _in_processes(tasks: list[Task], workers: int, show: Show) -> Iterator[Video
     left, done = list(tasks), 0
     while left:
         died: list[Task] = []
-        with ProcessPoolExecutor(min(workers, len(left)), context, _start, (frames_read,)) as pool:
+        with _ending(ProcessPoolExecutor(min(workers, len(left)), context, _start, (frames_read,))) as pool:
             running = {pool.submit(_work, task): task for task in left}
             left = []
             waiting = set(running)
@@ -133,6 +140,15 @@ def _in_processes(tasks: list[Task], workers: int, show: Show) -> Iterator[Video
             left = died[1:]
         else:  # whose fault it was is not known: one after the other
             left, workers = died, 1
+
+
+@contextmanager
+def _ending(pool: ProcessPoolExecutor) -> Iterator[ProcessPoolExecutor]:
+    """Ends with the videos that are being read. Left by itself a pool would read all others first, disk full or not."""
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _lost(task: Task) -> VideoReport:

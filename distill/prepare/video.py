@@ -27,7 +27,7 @@ PROMISES_DURATION = {"mov", "matroska", "avi"}  # other containers guess it from
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One frame: uint8 [H, W, 3], seconds from the video's start, number from 0."""
+    """One frame: uint8 [H, W, 3], seconds from the video's start, number from 0; damaged ones count, too."""
 
     rgb_HW3: Rgb
     at_s: float
@@ -37,13 +37,14 @@ class Picture:
 class VideoReader:
     """One video's pictures, once, from front to back.
 
-    Raises BadClip, naming the file, for what cannot be opened and where no picture comes out. What breaks later ends
-    the pictures: `broke_off` then says where and why.
+    Raises BadClip, naming the file, for what cannot be opened and where no picture comes out. Damaged pictures, and
+    those that are predicted from them, are left out with their numbers: decoders patch them over in silence. What
+    breaks later ends the pictures. `left_out` then says what is missing and why.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.broke_off: str | None = None
+        self.left_out: str | None = None
 
     def __iter__(self) -> Iterator[Picture]:
         with _open(self.path) as container:
@@ -52,11 +53,17 @@ class VideoReader:
                 raise BadClip(f"{self.path}: there is no video in it")
             stream = videos[0]
             stream.thread_type = "AUTO"
+            stream.codec_context.options = {"err_detect": "explode"}
             step_s = float(1 / (stream.average_rate or 25))
             first_s: float | None = None
-            last_s, number = -step_s, 0
+            last_s, number, damaged = -step_s, 0, 0
+            broke_off: str | None = None
             try:
-                for picture in container.decode(stream):
+                for picture in _sound(container, stream):
+                    if picture is None:
+                        damaged += 1
+                        number += 1
+                        continue
                     stored_s: float | None = picture.time  # PyAV's stubs do not say that it may be missing
                     if first_s is None:
                         first_s = stored_s
@@ -65,13 +72,33 @@ class VideoReader:
                     yield Picture(_upright(picture), last_s, number)
                     number += 1
             except FFmpegError as error:
-                self.broke_off = f"broke off at {max(last_s, 0):.2f} s: {error.strerror or 'damaged'}"
-            if not number:
-                raise BadClip(f"{self.path}: no picture in it can be decoded")
+                broke_off = f"broke off at {max(last_s, 0):.2f} s: {error.strerror or 'damaged'}"
+            if number == damaged:
+                why = f"all of its {number} pictures are damaged" if number else "no picture in it can be decoded"
+                raise BadClip(f"{self.path}: {why}")
             promises = PROMISES_DURATION & set(container.format.name.split(","))
             missing_s = (container.duration or 0) / av.time_base - last_s - step_s
-            if promises and not self.broke_off and missing_s > LEAST_MISSING_S:
-                self.broke_off = f"broke off at {last_s:.2f} s: {missing_s:.1f} s are missing"
+            if promises and not broke_off and not damaged and missing_s > LEAST_MISSING_S:
+                broke_off = f"broke off at {last_s:.2f} s: {missing_s:.1f} s are missing"
+            spoilt = f"{damaged} of {number} pictures are damaged, or predicted from damaged ones" if damaged else None
+            self.left_out = "; ".join(line for line in (spoilt, broke_off) if line) or None
+
+
+def _sound(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame | None]:
+    """Decoded pictures; None in place of each that is damaged or comes before the next key frame after one that is."""
+    spoilt = False
+    for packet in container.demux(stream):
+        try:
+            pictures = packet.decode()
+        except EOFError:
+            return
+        except FFmpegError:
+            spoilt = True
+            yield None
+            continue
+        for picture in pictures:
+            spoilt = bool(picture.is_corrupt) or (spoilt and not picture.key_frame)
+            yield None if spoilt else picture
 
 
 def _open(path: Path) -> av.container.InputContainer:

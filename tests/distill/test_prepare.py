@@ -19,11 +19,11 @@ from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 from PIL import Image
 
-from distill.errors import BadClip, BadShard
+from distill.errors import BadShard, NothingLeft
 from distill.prepare.clips import Tally, clips_of, sharpness
-from distill.prepare.command import found, prepare_command, progress_text
+from distill.prepare.command import found, prepare_command, progress_text, summary
 from distill.prepare.process import Task, hashed, prepare_video
-from distill.prepare.run import Outcome, prepare
+from distill.prepare.run import Outcome, _in_processes, prepare
 from distill.prepare.settings import PrepareSettings
 from distill.prepare.video import Picture, VideoReader
 from distill.shards import MANIFEST_NAME, open_shards
@@ -36,9 +36,10 @@ def settings_for(output: Path, **more: object) -> PrepareSettings:
     return PrepareSettings.read({"output": output, "consent": "test only", "licence": "MIT", "frames": 8, **more})
 
 
-def write_video(path: Path, pictures: list[Rgb], rate: int = 25) -> Path:
+def write_video(path: Path, pictures: list[Rgb], rate: int = 25, key_every: int = 250) -> Path:
+    options = {"crf": "16", "preset": "ultrafast", "g": str(key_every)}
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=rate, options={"crf": "16", "preset": "ultrafast"})
+        stream = container.add_stream("libx264", rate=rate, options=options)
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = "yuv420p"
         for number, rgb_HW3 in enumerate(pictures):
@@ -193,8 +194,9 @@ def bad_inputs(folder: Path, smile: list[Rgb]) -> dict[str, str]:
 def test_bad_videos_are_named_skipped_and_counted(smile: list[Rgb], tmp_path: Path) -> None:
     expected = bad_inputs(tmp_path, smile)
     videos = [tmp_path / name for name in expected]
-    with pytest.raises(BadClip, match="nothing could be made of 7 videos"):
+    with pytest.raises(NothingLeft, match="nothing could be made of 7 videos") as nothing:
         prepare(videos, settings_for(tmp_path / "none"))
+    assert len(nothing.value.refused) == 7, "each is named"
     outcome = prepare([*videos, tmp_path / "whole.mp4"], settings_for(tmp_path / "out"))
     assert (outcome.clips, len(outcome.refused)) == (3, 7)
     for name, why in expected.items():
@@ -209,6 +211,44 @@ def test_a_broken_off_video_gives_what_came_before(smile: list[Rgb], tmp_path: P
     outcome = prepare([cut], settings_for(tmp_path / "out"))
     assert 1 <= outcome.clips < 8
     assert outcome.broke_off[0].startswith(f"{cut}: broke off at ")
+
+
+def damage(video: Path, packets: range) -> None:
+    """Overwrites the middle of those packets; the file's structure stays."""
+    with av.open(str(video)) as container:
+        places = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.pos is not None]
+    content = bytearray(video.read_bytes())
+    rng = np.random.default_rng(3)
+    for position, size in (places[n] for n in packets):
+        content[position + size // 4 : position + size // 2] = rng.bytes(size // 2 - size // 4)
+    video.write_bytes(content)
+
+
+def test_damaged_pictures_are_counted_and_no_clip_holds_one(smile: list[Rgb], tmp_path: Path) -> None:
+    """Decoders patch damage over in silence: grey blocks and smears would go into the training as a person's face."""
+    video = write_video(tmp_path / "spoilt.mp4", smile[:60], key_every=20)
+    damage(video, range(26, 29))
+    reader = VideoReader(video)
+    read = [picture.number for picture in reader]
+    assert set(range(20)) | set(range(40, 60)) <= set(read)
+    assert not set(range(26, 40)) & set(read), "the rest up to the next key frame shows the damage, too"
+    assert reader.left_out is not None
+    assert f"{60 - len(read)} of 60 pictures are damaged" in reader.left_out
+    outcome = prepare([video], settings_for(tmp_path / "out"))
+    assert outcome.broke_off == [f"{video}: {reader.left_out}"]
+    (shard,), _ = open_shards(tmp_path / "out")
+    firsts = [json.loads(shard[n]["json"])["first_frame"] for n in range(len(shard))]
+    assert firsts, "the rest is used"
+    for first in firsts:
+        assert set(range(first, first + 8)) <= set(read), "no clip runs over the gap"
+
+
+def test_a_video_that_is_damaged_throughout_is_refused(smile: list[Rgb], tmp_path: Path) -> None:
+    video = write_video(tmp_path / "spoilt.mp4", smile[:30])
+    damage(video, range(0, 30))
+    with pytest.raises(NothingLeft) as nothing:
+        prepare([video], settings_for(tmp_path / "out"))
+    assert nothing.value.refused[0].startswith(f"{video}: ")
 
 
 def test_a_rerun_makes_only_what_is_missing_or_damaged(smile: list[Rgb], turning: list[Rgb], tmp_path: Path) -> None:
@@ -226,6 +266,17 @@ def test_a_rerun_makes_only_what_is_missing_or_damaged(smile: list[Rgb], turning
     assert str(half) in mended.remade[0]
     assert {path.name: path.read_bytes() for path in out.glob("*.tar")} == shards, "the very same bytes again"
     assert len(open_shards(out)[0]) == 2
+
+
+def test_the_same_content_is_read_once_and_named_as_it_is_called_now(smile: list[Rgb], tmp_path: Path) -> None:
+    one = write_video(tmp_path / "one.mp4", smile[:16])
+    copy, short = tmp_path / "copy.mp4", write_video(tmp_path / "short.mp4", smile[:4])
+    copy.write_bytes(one.read_bytes())
+    first = prepare([one, copy, short], settings_for(tmp_path / "out"))
+    assert (len(first.done), first.already, first.clips) == (2, 1, 2)
+    moved = short.rename(tmp_path / "moved.mp4")
+    again = prepare([one, moved], settings_for(tmp_path / "out"))
+    assert again.refused == [f"{moved}: too short: 4 frames, a clip has 8"]
 
 
 def test_another_size_does_not_go_into_the_same_folder(smile: list[Rgb], tmp_path: Path) -> None:
@@ -287,6 +338,66 @@ def test_the_command_reports_with_pictures(smile: list[Rgb], tmp_path: Path) -> 
     with Image.open(picture) as sheet:
         assert sheet.size == (6 * 96, 2 * 96)
     assert json.loads((out / "report.json").read_bytes())["clips"] == 2
+
+
+def test_the_command_names_every_file_also_where_nothing_is_left(tmp_path: Path) -> None:
+    for name in ("one.mp4", "two.mp4"):
+        (tmp_path / name).write_bytes(b"")
+    done = run(tmp_path, "-o", tmp_path / "out", "--consent", "c", "--licence", "l")
+    assert isinstance(done.exception, NothingLeft)
+    for name in ("one.mp4", "two.mp4"):
+        assert f"{tmp_path / name}: the file is empty" in done.output
+
+
+def test_the_last_line_counts_what_is_there_and_what_is_not(tmp_path: Path) -> None:
+    outcome = Outcome(already=2, refused=["a"], broke_off=["b", "c"], remade=["d"], clips=9)
+    assert summary(outcome, 7, Path("out"), Path("out/report.html")) == (
+        "9 clips in out; 7 videos, 2 of them known from before; 1 damaged shards made again; 1 could not be used; "
+        "2 not wholly; see out/report.html"
+    )
+
+
+FULL_DISK = """
+import resource, sys
+from distill.prepare.command import prepare_command
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop()),) * 2)
+    prepare_command(standalone_mode=False)
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_full_disk_ends_it_by_name_keeps_what_is_done_and_a_rerun_finishes(
+    workers: int, smile: list[Rgb], turning: list[Rgb], tmp_path: Path
+) -> None:
+    """The limit on a file's size stands in for the disk's end: the second video's shard does not fit."""
+    small, large = write_video(tmp_path / "0.mp4", turning[:10]), write_video(tmp_path / "1.mp4", smile[:40])
+    others = [write_video(tmp_path / f"{n}.mp4", smile[n : n + 30]) for n in range(2, 6)]
+    out, script = tmp_path / "out", tmp_path / "full.py"
+    script.write_text(FULL_DISK)
+    words = ["--consent", "c", "--licence", "l", "--frames", "8", "--workers", str(workers), "-o", str(out)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, str(script), str(small), str(large), *map(str, others), *words, str(400_000)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 1
+    assert "NotWritten" in done.stderr
+    assert "cannot be written: File too large" in done.stderr
+    assert "the same command goes on from there" in done.stderr
+    assert not list(out.glob(".*")), "nothing half written stays"
+    assert all(path.name.startswith("0-") for path in out.glob("*.tar"))
+    rerun = prepare([small, large, *others], settings_for(out, consent="c", licence="l"))
+    assert rerun.already == (1 if workers == 1 else rerun.already)
+    assert rerun.already + len(rerun.done) == 6
+    assert len(open_shards(out)[0]) == 6
+
+
+def test_processes_that_are_no_longer_wanted_read_no_more_videos(smile: list[Rgb], tmp_path: Path) -> None:
+    videos = [write_video(tmp_path / f"{n}.mp4", smile[n : n + 40]) for n in range(8)]
+    settings = settings_for(tmp_path / "out", workers=2)
+    reports = _in_processes([Task(video, hashed(video), settings) for video in videos], 2, lambda done, read: None)
+    assert next(reports).clips == 5
+    reports.close()  # type: ignore[attr-defined]
+    assert len(list((tmp_path / "out").glob("*.tar"))) <= 6
 
 
 def test_finds_files_in_folders_and_shows_progress(tmp_path: Path) -> None:

@@ -110,9 +110,8 @@ def test_what_passes_covers_a_part_of_the_face_moves_and_is_the_same_before_targ
     shares = np.array([in_front_of_face(covered, i).sum() / outlined(covered, i).sum() for i in range(len(clear.rgb))])
     assert 0.12 < shares.max() < 0.6, "it hides something, and leaves enough to swap"
     assert (shares > LEAST_HIDDEN).sum() >= 6
-    other = behind(
-        replace(clear, rgb=tuple(255 - rgb for rgb in clear.rgb), person=np.zeros_like(clear.person)), before
-    )
+    inverted = tuple(np.array(255 - rgb, np.uint8) for rgb in clear.rgb)
+    other = behind(replace(clear, rgb=inverted, person=np.zeros_like(clear.person)), before)
     for i, mask in enumerate(before.mask_THW):
         assert np.array_equal(covered.rgb[i][mask == 255], other.rgb[i][mask == 255])
         beside = (mask == 0) & (clear.person[i] == 0)
