@@ -66,15 +66,24 @@ class Facts:
 
 
 @dataclass(frozen=True)
+class Faces:
+    """Triangles of one mesh: those without holes and those whose picture has some. Corners, and template triangles."""
+
+    whole_T3: Tensor
+    whole_T: Tensor
+    holed_T3: Tensor
+    holed_T: Tensor
+
+
+@dataclass(frozen=True)
 class Strands:
-    """One hair mesh: rest [Vh, 3], how it follows identity [K, Vh, 3], nearest skull vertices, first template."""
+    """One hair mesh: rest [Vh, 3], how it follows identity [K, Vh * 3], nearest skull vertices."""
 
     rest_V3: Tensor
-    basis_KV3: Tensor
+    basis_KV: Tensor
     normals_V3: Tensor
     near_V: Tensor
-    corners_T3: Tensor
-    first: int
+    faces: Faces
 
 
 @dataclass(frozen=True)
@@ -82,22 +91,21 @@ class Frame:
     """One kind of glasses: rest, and how it follows the identity."""
 
     rest_V3: Tensor
-    basis_KV3: Tensor
+    basis_KV: Tensor
     normals_V3: Tensor
-    corners_T3: Tensor
-    first: int
+    faces: Faces
 
 
 @dataclass(frozen=True)
 class Head:
-    """The head's geometry. `around_V8` are a vertex's triangles, padded with T (nothing)."""
+    """The head's geometry. `around_X` are the triangles of one vertex after another, from `begin_V` on."""
 
     mean_V3: Tensor
     identity_KV: Tensor  # [K, V * 3]
     expression_EV: Tensor  # [E, V * 3]
     corners_T3: Tensor
-    around_V8: Tensor
-    welded_V: Tensor
+    around_X: Tensor
+    begin_V: Tensor
     turn_V: Tensor  # how much of the head's turn a vertex makes, 0 at the shoulders
     cloth_V: Tensor
     eyes_24: Tensor  # centre and radius of the left and the right eyeball
@@ -106,7 +114,7 @@ class Head:
     scalp_HV: Tensor  # for no hair and every hair: share of hair lying on the vertex
     occlusion_HV: Tensor  # for no hair and every hair: how much of the surroundings a vertex sees
     set_back_V: Tensor  # cm by which a vertex counts as farther than it is
-    first: int
+    faces: Faces
 
 
 @dataclass(frozen=True)
@@ -133,6 +141,7 @@ class Assets:
     corner_values_AC: Tensor  # [3 * A, 8]: u, v, tangent or strand (3), rest place (3)
     kind_A: Tensor
     two_sided_A: Tensor
+    throws_A: Tensor
     card_A: Tensor  # picture of alpha that a template triangle has, -1: solid
     paint: Paint
 
@@ -151,6 +160,7 @@ KIND_OF_MATERIAL = {
     "M_EyeLashes": Kind.LASH,
 }
 SET_BACK_CM = {int(Kind.TEETH): 0.25, int(Kind.GUMS): 0.25, int(Kind.EYE): 0.06}
+SHADOWS = (Kind.SKIN, Kind.HAIR, Kind.GLASSES)
 GLASSES = ("round", "square", "thin")
 
 
@@ -194,26 +204,35 @@ def load_assets(data_folder: Path | str, device: str | torch.device = "cpu") -> 
     def i64(values: NDArray[np.generic]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values, np.int64)).to(target)
 
+    values, card_A = np.concatenate(parts), np.concatenate(cards)
+    solid_A, shown_A = paint.solid_and_shown(values.reshape(-1, 3, 8)[..., :2], card_A)
+
+    def faces(tri: I64, start: int) -> Faces:
+        here = slice(start, start + len(tri))
+        whole, holed = np.nonzero(solid_A[here])[0], np.nonzero(shown_A[here] & ~solid_A[here])[0]
+        return Faces(i64(tri[whole]), i64(start + whole), i64(tri[holed]), i64(start + holed))
+
     covers = [meshes.scalp_share(base, mesh) for mesh in strands]
     scalp = np.stack([np.zeros(len(base.mean), np.float32), *covers])
     head = Head(
         f32(base.mean), f32(base.identity.reshape(IDENTITY_MODES, -1)), f32(base.expression.reshape(57, -1)),
-        i64(base.tri), i64(base.around), i64(base.welded), f32(meshes.turn_share(base.mean)),
+        i64(base.tri), i64(base.around), i64(base.begin), f32(meshes.turn_share(base.mean)),
         f32(meshes.cloth_share(base.mean, base)), f32(base.eyes), f32(base.eyes_basis), i64(base.eye_of), f32(scalp),
-        f32(meshes.occlusion(base, scalp)), f32(meshes.set_back(base, SET_BACK_CM)), 0,
+        f32(meshes.occlusion(base, scalp)), f32(meshes.set_back(base, SET_BACK_CM)), faces(base.tri, 0),
     )  # fmt: skip
     hair = tuple(
-        Strands(f32(m.rest), f32(m.basis), f32(m.normals), i64(m.near), i64(m.tri), start)
+        Strands(f32(m.rest), f32(m.basis.reshape(IDENTITY_MODES, -1)), f32(m.normals), i64(m.near), faces(m.tri, start))
         for m, start in zip(strands, firsts[: len(strands)], strict=True)
     )
     glasses = {
-        kind: Frame(f32(m.rest), f32(m.basis), f32(m.normals), i64(m.tri), start)
+        kind: Frame(f32(m.rest), f32(m.basis.reshape(IDENTITY_MODES, -1)), f32(m.normals), faces(m.tri, start))
         for (kind, m), start in zip(frames.items(), firsts[len(strands) :], strict=True)
     }
     facts = Facts(paint.skin_names, paint.brow_names, names, paint.iris_names, tuple(str(n) for n in lite["exp_names"]))
     return Assets(
-        facts, head, hair, glasses, _landmarks(full, points, target), f32(np.concatenate(parts)), i64(kind_A),
-        torch.from_numpy((kind_A == Kind.HAIR) | (kind_A == Kind.LASH)).to(target), i64(np.concatenate(cards)),
+        facts, head, hair, glasses, _landmarks(full, points, target), f32(values), i64(kind_A),
+        torch.from_numpy((kind_A == Kind.HAIR) | (kind_A == Kind.LASH)).to(target),
+        torch.from_numpy(np.isin(kind_A, [int(kind) for kind in SHADOWS])).to(target), i64(card_A),
         paint.to(target),
     )  # fmt: skip
 

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from distill.people.shade import tone
+
 PATCHES = 14
 
 
@@ -31,7 +33,7 @@ def _recipe(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # type: ig
 
 
 def backdrop(seeds_B: Tensor, size_px: int, device: torch.device) -> Tensor:
-    """Linear light [B, S, S, 3]."""
+    """Linear light after the tone curve [B, S, S, 3]."""
     recipes = [_recipe(int(seed)) for seed in seeds_B.tolist()]
     corners, patches, colours = (
         torch.from_numpy(np.stack(part).astype(np.float32).clip(-4, 8)).to(device)
@@ -47,6 +49,7 @@ def backdrop(seeds_B: Tensor, size_px: int, device: torch.device) -> Tensor:
         inside_x = torch.sigmoid((w - (line[None, None, :] - px).abs()) / soft)
         inside_y = torch.sigmoid((h - (line[None, :, None] - py).abs()) / soft)
         out = torch.lerp(out, colours[:, k, None, None].clamp(min=0.002), (inside_x * inside_y * strength)[..., None])
+    out = tone(out)
     if small != size_px:
         out = torch.nn.functional.interpolate(
             out.permute(0, 3, 1, 2), size=(size_px, size_px), mode="bilinear", align_corners=False

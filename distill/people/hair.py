@@ -22,7 +22,9 @@ CARD_TEXELS_PER_CM = 0.05
 
 def coverage(assets: Assets, posed: Posed, first: int, height: int, width: int) -> Accept:
     """Accepts samples as often as a card is dense: an ordered pattern over the samples, the same every time."""
-    pattern = torch.tensor(BAYER, device=assets.device) * 15 + 8
+    rows = torch.tensor(BAYER, dtype=torch.uint8).reshape(4, 4) * 15 + paint.LEAST_COVER
+    pattern = rows.repeat(-(-height // 4), -(-width // 4))[:height, :width].reshape(-1).to(assets.device)
+    pattern = pattern.repeat(len(posed.turn_B33))
     coordinates = assets.corner_values_AC[:, :2].contiguous()
     size = paint.CARD_PX
 
@@ -33,8 +35,7 @@ def coverage(assets: Assets, posed: Posed, first: int, height: int, width: int) 
         column, row = (uv[:, 0] * size).long() & (size - 1), ((1 - uv[:, 1]) * size).long() & (size - 1)
         card = assets.card_A.index_select(0, template)
         cover = assets.paint.cover_PS.index_select(0, (card * size + row) * size + column)
-        x, y = sample_P % width, (sample_P // width) % height
-        return cover > pattern.index_select(0, (y & 3) * 4 + (x & 3))
+        return cover > pattern.index_select(0, sample_P)
 
     return accept
 

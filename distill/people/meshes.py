@@ -34,7 +34,7 @@ class HeadMesh:
     tri: I64
     kind: I64
     around: I64
-    welded: I64
+    begin: I64
     normals: F32
     corner_values: F32
     uv: F32  # [T, 3, 2]
@@ -169,7 +169,7 @@ def head_mesh(model: Arrays, kind_of: Mapping[str, int], socket: int) -> HeadMes
         points,
         np.concatenate([identity, identity[:, source]], axis=1),
         np.concatenate([expression, expression[:, source]], axis=1),
-        tri, kind, around(tri, welded, kind), welded, smooth_normals(points, tri),
+        tri, kind, *around(tri, welded, kind), smooth_normals(points, tri),
         corner_table(points, tri, uv, along), uv, eyes, basis.astype(np.float32), eye_of,
         model["lm68"].astype(np.int64), np.unique(tri_all[np.isin(model["tri_part"], (0, 1))]),
     )  # fmt: skip
@@ -184,20 +184,18 @@ def set_back(head: HeadMesh, kinds: Mapping[int, float]) -> F32:
     return back
 
 
-def around(tri: I64, welded: I64, kind: I64) -> I64:
-    """The triangles that meet at each vertex (of one kind, seams closed), padded with the number of triangles."""
+def around(tri: I64, welded: I64, kind: I64) -> tuple[I64, I64]:
+    """The triangles that meet at each vertex (of one kind, seams closed), one vertex after another, and the beginnings."""
     group = welded[tri] * 16 + kind[:, None]
     flat = group.reshape(-1)
     order = np.argsort(flat, kind="stable")
     names, starts, counts = np.unique(flat[order], return_index=True, return_counts=True)
-    width = int(min(counts.max(), 12))
-    table = np.full((len(names), width), len(tri), np.int64)
-    for k in range(width):
-        has = counts > k
-        table[has, k] = order[starts[has] + k] // 3
     of_vertex = np.zeros(len(welded), np.int64)
     of_vertex[tri.reshape(-1)] = np.searchsorted(names, flat)
-    return table[of_vertex]
+    each = counts[of_vertex]
+    begin = np.cumsum(each) - each
+    place = np.repeat(starts[of_vertex] - begin, each) + np.arange(each.sum())
+    return order[place] // 3, begin
 
 
 def follow(points: F32, head: HeadMesh) -> tuple[F32, I64]:

@@ -15,21 +15,25 @@ from PIL import Image, ImageDraw
 from scipy.ndimage import gaussian_filter
 
 from distill.errors import DataMissing
-from distill.people.meshes import F32, HeadMesh
+from distill.people.meshes import F32, I64, HeadMesh
 from distill.people.rasterise import EMPTY, Screen, Triangles, empty_buffer, place, rasterise, triangle_of, weights
 from distill.people.texture import Pyramid, pyramid
+
+Mask = NDArray[np.bool_]
 
 SKIN_PX = 512
 NOISE_PX = 512
 BROW_PX = 1024
 CARD_PX = 512
+LEAST_COVER, SOLID = 8, 15 * 15 + 8  # of 255: a card's texel covers no sample up to the first, all beyond the second
 IRIS_PX = 128
 LASH_STRIPS = (  # v of the roots, v of the tips, strength; the first three are the lower lid's
     (0.155, 0.015, 0.5), (0.32, 0.185, 0.45), (0.49, 0.345, 0.5), (0.655, 0.52, 1), (0.82, 0.685, 1), (0.96, 0.85, 1),
 )  # fmt: skip
 # Channels
 LIPS, SHADOW, BEARD, FRECKLES = range(4)  # of `marks`
-SLOPE_U, SLOPE_V, SPOTS, DOTS, BLOTCH, FLUSH = range(6)  # of `noise`
+SLOPE_U, SLOPE_V, DOTS, GRAIN = range(4)  # of `relief`
+SPOTS, BLOTCH, FLUSH = range(3)  # of `tints`
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,8 @@ class Paint:
 
     skins   Lab; first the faces, then the backs of the heads
     marks   where lips, eye make-up, beard and freckles are, 0..1, on the face's texture
-    noise   repeats: slopes of the skin's relief, freckles, stubble, two slow ones of about -1..1
+    relief  repeats: slopes of the skin's pores and folds, stubble, fine changes of lightness of about -1..1
+    tints   repeats, over longer ways: freckles, two slow ones of about -1..1
     brows   cover and brightness, on the face's texture between `brow_window` (u, v of its corner, its width in u)
     cards   brightness and cover of each hair, then of the lashes
     irises  linear light round an eye's axis, the iris with a radius of `IRIS_SHARE` of the width
@@ -49,7 +54,8 @@ class Paint:
     iris_names: tuple[str, ...]
     skins: Pyramid
     marks: Pyramid
-    noise: Pyramid
+    relief: Pyramid
+    tints: Pyramid
     brows: Pyramid
     brow_window: tuple[float, float, float]
     cards: Pyramid
@@ -69,12 +75,31 @@ class Paint:
             self,
             skins=sent(self.skins),
             marks=sent(self.marks),
-            noise=sent(self.noise),
+            relief=sent(self.relief),
+            tints=sent(self.tints),
             brows=sent(self.brows),
             cards=sent(self.cards),
             irises=sent(self.irises),
             cover_PS=self.cover_PS.to(device),
         )
+
+    def solid_and_shown(self, uv_A32: F32, card_A: I64) -> tuple[Mask, Mask]:
+        """Which triangles have no holes, and which are seen at all, by the texels in a box round their corners."""
+        pictures = self.cover_PS.reshape(-1, CARD_PX, CARD_PX).numpy()
+        x = np.floor(uv_A32[..., 0] * CARD_PX).astype(np.int64)
+        y = np.floor((1 - uv_A32[..., 1]) * CARD_PX).astype(np.int64)
+        wide, high = (np.minimum(np.ptp(place, axis=1) + 1, CARD_PX) for place in (x, y))
+        left, top = x.min(axis=1) & (CARD_PX - 1), y.min(axis=1) & (CARD_PX - 1)
+        solid, shown = np.ones(len(card_A), bool), np.ones(len(card_A), bool)
+        for number, picture in enumerate(pictures):
+            on = np.nonzero(card_A == number)[0]
+            x0, x1, y0, y1 = left[on], left[on] + wide[on], top[on], top[on] + high[on]
+            for found, marked in ((solid, picture <= SOLID), (shown, picture > LEAST_COVER)):
+                sums = np.zeros((2 * CARD_PX + 1,) * 2, np.int64)
+                sums[1:, 1:] = np.tile(marked, (2, 2)).cumsum(axis=0).cumsum(axis=1)
+                found[on] = (sums[y1, x1] - sums[y0, x1] - sums[y1, x0] + sums[y0, x0]) > 0
+            solid[on] = ~solid[on]
+        return solid, shown
 
 
 def linear(display: F32) -> F32:
@@ -126,7 +151,7 @@ def load_paint(folder: Path, head: HeadMesh, hair_names: tuple[str, ...]) -> Pai
     cover = np.stack([card[..., 1] for card in cards])
     return Paint(
         tuple(skin_names), tuple(name.removesuffix("_ictuv1024.png") for name in brow_names), tuple(iris_names),
-        table(skins), table([_marks(head)]), table([_noise()]), brows, window, table(cards),
+        table(skins), table([_marks(head)]), table([_relief()]), table([_tints()]), brows, window, table(cards),
         torch.from_numpy((cover * 255).astype(np.uint8)).reshape(-1),
         table([_iris(folder, name) for name in iris_names]),
     )  # fmt: skip
@@ -180,18 +205,24 @@ def octaves(rng: np.random.Generator, size_px: int, sigmas_px: dict[float, float
     return total
 
 
-def _noise() -> F32:
+def _relief() -> F32:
     rng = np.random.default_rng(5)
     pores = -np.maximum(octaves(rng, NOISE_PX, {2.0: 1.0}) - 0.6, 0)
     height = pores + 0.4 * octaves(rng, NOISE_PX, {1.1: 0.5, 3.2: 0.6, 9.0: 0.8})
     slope_u = (np.roll(height, -1, 1) - np.roll(height, 1, 1)) / 2
     slope_v = -(np.roll(height, -1, 0) - np.roll(height, 1, 0)) / 2
-    spots = np.clip((octaves(rng, NOISE_PX, {2.6: 1.0}) - 1.55) * 1.4, 0, 1)
-    spots = np.maximum(spots, 0.8 * np.clip((octaves(rng, NOISE_PX, {4.5: 1.0}) - 2.1) * 1.4, 0, 1))
     dots = np.clip((octaves(rng, NOISE_PX, {0.9: 1.0}) - 0.55) * 1.2, 0, 1)
+    grain = octaves(rng, NOISE_PX, {40: 0.6, 14: 0.5, 5: 0.35})
+    return np.asarray(np.stack([slope_u, slope_v, dots, grain], axis=-1), np.float32)
+
+
+def _tints() -> F32:
+    rng = np.random.default_rng(6)
+    spots = np.clip((octaves(rng, NOISE_PX, {1.2: 1.0}) - 1.55) * 1.4, 0, 1)
+    spots = np.maximum(spots, 0.8 * np.clip((octaves(rng, NOISE_PX, {2.0: 1.0}) - 2.1) * 1.4, 0, 1))
     blotch = octaves(rng, NOISE_PX, {40: 0.6, 14: 0.5, 5: 0.35})
     flush = octaves(rng, NOISE_PX, {52: 0.7, 20: 0.5})
-    return np.asarray(np.stack([slope_u, slope_v, spots, dots, blotch, flush], axis=-1), np.float32)
+    return np.asarray(np.stack([spots, blotch, flush], axis=-1), np.float32)
 
 
 def ramp(value: F32, start: float, end: float) -> F32:

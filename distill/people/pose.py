@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distill.people.assets import Assets, Head, Strands
+from distill.people.assets import Assets, Faces, Head, Strands
 from distill.people.rasterise import Triangles
+from distill.people.texture import sums
 from distill.people.types import Person, Posture, Scene, Shot
 
 MIDDLE = (0.0, 2.0, 1.0)  # of the head, in the model's space: what the camera looks at
@@ -42,6 +43,7 @@ class Posed:
 
     points_M3, normals_M3   camera axes
     extra_M2                share of the surroundings that the vertex sees, share of hair lying on it
+    owner_M                 the picture that a point belongs to
     triangles               of all pictures; template_T which template triangle each is
     turn_B33                the head's turn, camera axes from the model's
     eyes_B24                centre (camera axes) and radius of both eyeballs; gaze_B23 where they look
@@ -50,8 +52,10 @@ class Posed:
     points_M3: Tensor
     normals_M3: Tensor
     extra_M2: Tensor
+    owner_M: Tensor
     triangles: Triangles
     template_T: Tensor
+    throws_T: Tensor  # shadow: all but what lies within the head, and lashes
     solid: int  # the first so many triangles have no holes
     turn_B33: Tensor
     eyes_B24: Tensor
@@ -126,64 +130,57 @@ def pose(assets: Assets, params: Params) -> Posed:
     hair = params.person["hair"]
     extra = torch.stack([head.occlusion_HV[hair + 1], head.scalp_HV[hair + 1]], 2)
     number = torch.arange(count, device=turn.device)
-    vertices = points.shape[1]
-    parts = [(points, normals, extra, head.corners_T3, number, head.first)]
-    soft = []
+    parts = [(points, normals, extra, head.faces, number)]
     for kind, strands in enumerate(assets.hair):
         which = torch.nonzero(hair == kind).squeeze(1)
         if len(which):
             moved, out = _hair(strands, identity[which], own[which], turn[which], shift[which])
-            soft.append((moved, out, moved.new_ones((*moved.shape[:2], 2)), strands.corners_T3, which, strands.first))
+            parts.append((moved, out, moved.new_ones((*moved.shape[:2], 2)), strands.faces, which))
     for kind, frame in enumerate(assets.glasses.values()):
         which = torch.nonzero(params.person["glasses"] == kind).squeeze(1)
         if len(which):
-            moved = frame.rest_V3 + torch.einsum("bk,kvc->bvc", identity[which], frame.basis_KV3)
+            moved = frame.rest_V3 + (identity[which] @ frame.basis_KV).reshape(len(which), -1, 3)
             moved = _turned(moved, turn[which]) + shift[which, None]
             out = frame.normals_V3 @ turn[which].transpose(1, 2)
-            parts.append((moved, out, moved.new_ones((*moved.shape[:2], 2)), frame.corners_T3, which, frame.first))
-    lash = assets.card_A[: len(head.corners_T3)] >= 0
+            parts.append((moved, out, moved.new_ones((*moved.shape[:2], 2)), frame.faces, which))
     return _gathered(
-        assets, parts, soft, lash, vertices, turn,
+        assets, parts, turn,
         torch.cat([_turned(eyes[..., :3], turn) + shift[:, None], eyes[..., 3:]], 2),
         (turn @ gaze)[:, :, 2][:, None].expand(-1, 2, -1),
         _landmarks(assets, identity, face, turn) + shift[:, None],
     )  # fmt: skip
 
 
-Piece = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, int]
+Piece = tuple[Tensor, Tensor, Tensor, Faces, Tensor]
 
 
 def _gathered(
-    assets: Assets, solid: list[Piece], soft: list[Piece], lash_T: Tensor, vertices: int, turn: Tensor, eyes: Tensor,
-    gaze: Tensor, landmarks: Tensor,
-) -> Posed:  # fmt: skip
-    """Puts all meshes of all pictures into one list, those without holes first."""
-    device = turn.device
-    points, normals, extra = [], [], []
+    assets: Assets, pieces: list[Piece], turn: Tensor, eyes: Tensor, gaze: Tensor, landmarks: Tensor
+) -> Posed:
+    """Puts all meshes of all pictures into one list, triangles without holes first."""
+    points, normals, extra, owner = [], [], [], []
     whole: list[tuple[Tensor, Tensor, Tensor]] = []
     holed: list[tuple[Tensor, Tensor, Tensor]] = []
     count = 0
-    for index, (p, n, e, corners, which, first) in enumerate([*solid, *soft]):
-        start = count + p.shape[1] * torch.arange(len(p), device=device)
-        template = first + torch.arange(len(corners), device=device)
-        groups = [(corners, template, holed if index >= len(solid) else whole)]
-        if index == 0:
-            groups = [(corners[~lash_T], template[~lash_T], whole), (corners[lash_T], template[lash_T], holed)]
-        for part, number, into in groups:
+    for p, n, e, faces, which in pieces:
+        start = count + p.shape[1] * torch.arange(len(p), device=turn.device)
+        sorts = ((faces.whole_T3, faces.whole_T, whole), (faces.holed_T3, faces.holed_T, holed))
+        for corners, template, into in sorts:
             into.append((
-                (part[None] + start[:, None, None]).reshape(-1, 3),
-                which[:, None].expand(-1, len(part)).reshape(-1),
-                number[None].expand(len(p), -1).reshape(-1),
+                (corners[None] + start[:, None, None]).reshape(-1, 3),
+                which[:, None].expand(-1, len(corners)).reshape(-1),
+                template[None].expand(len(p), -1).reshape(-1),
             ))  # fmt: skip
         points.append(p.reshape(-1, 3))
         normals.append(n.reshape(-1, 3))
         extra.append(e.reshape(-1, 2))
+        owner.append(which[:, None].expand(-1, p.shape[1]).reshape(-1))
         count += p.shape[0] * p.shape[1]
     corners_T3, picture_T, template_T = (torch.cat(column) for column in zip(*whole, *holed, strict=True))
     triangles = Triangles(corners_T3, picture_T, assets.two_sided_A[template_T])
     return Posed(
-        torch.cat(points), torch.cat(normals), torch.cat(extra), triangles, template_T,
-        sum(len(part[0]) for part in whole), turn, eyes, gaze, landmarks,
+        torch.cat(points), torch.cat(normals), torch.cat(extra), torch.cat(owner), triangles, template_T,
+        assets.throws_A[template_T], sum(len(part[0]) for part in whole), turn, eyes, gaze, landmarks,
     )  # fmt: skip
 
 
@@ -209,18 +206,21 @@ def _turned_eyes(points_BV3: Tensor, head: Head, eyes_B24: Tensor, gaze_B33: Ten
 
 def vertex_normals(points_BV3: Tensor, head: Head) -> Tensor:
     """Smooth normals: sums over the triangles round each vertex, in a fixed order."""
-    a, b, c = (points_BV3[:, head.corners_T3[:, k]] for k in range(3))
-    face = torch.linalg.cross(b - a, c - a)
-    padded = torch.cat([face, face.new_zeros((len(face), 1, 3))], 1)
-    total = padded[:, head.around_V8[:, 0]]
-    for k in range(1, head.around_V8.shape[1]):
-        total = total + padded[:, head.around_V8[:, k]]
-    return torch.nn.functional.normalize(total, dim=2)
+    count, vertices = points_BV3.shape[:2]
+    flat = points_BV3.reshape(-1, 3)
+    number = torch.arange(count, device=flat.device)[:, None]
+    first = flat.index_select(0, (head.corners_T3[:, 0] + number * vertices).reshape(-1))
+    edges = [flat.index_select(0, (head.corners_T3[:, k] + number * vertices).reshape(-1)) - first for k in (1, 2)]
+    face = torch.linalg.cross(*edges)
+    around = (head.around_X + number * len(head.corners_T3)).reshape(-1)
+    begin = (head.begin_V + number * len(head.around_X)).reshape(-1)
+    total = sums(face, around, begin)
+    return torch.nn.functional.normalize(total, dim=1).reshape(count, vertices, 3)
 
 
 def _hair(strands: Strands, identity: Tensor, own: Tensor, turn: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
     """Hair on these heads: points and normals [B, Vh, 3]. What would lie inside the scalp is lifted just off it."""
-    moved = strands.rest_V3 + torch.einsum("bk,kvc->bvc", identity, strands.basis_KV3)
+    moved = strands.rest_V3 + (identity @ strands.basis_KV).reshape(len(identity), -1, 3)
     skull = own[:, strands.near_V]
     out = strands.normals_V3
     height = ((moved - skull) * out).sum(2)

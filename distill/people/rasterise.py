@@ -1,8 +1,9 @@
 """Which triangle each sample of a picture shows: a batched rasteriser in plain tensor operations.
 
 Triangles become rows, rows become samples (two `repeat_interleave`s, no loop over anything), and a scatter-minimum over
-depth and triangle packed in one integer keeps the nearest. A sample on an edge shared by two triangles belongs to
-exactly one of them, and ties in depth go to the lower triangle, so the result is the same every time.
+depth and triangle packed in one integer keeps the nearest. 1/depth runs evenly along a row, so it is counted in whole
+steps: a row is two integers, and a sample's key one product and one sum. A sample on an edge shared by two triangles
+belongs to exactly one of them, and ties in depth go to the lower triangle, so the result is the same every time.
 
 Legend: M vertices of all pictures, T triangles, B pictures of HxW samples, R rows, P samples of them, N chosen ones.
 A sample's number is (picture * H + row) * W + column; sample (0, 0) lies at the point (0, 0).
@@ -17,7 +18,10 @@ import torch
 from torch import Tensor
 
 EMPTY = (1 << 63) - 1
-ID_MASK = (1 << 32) - 1
+ID_BITS = 24
+ID_MASK = (1 << ID_BITS) - 1
+NEAREST = 1 << 38  # what 1/depth is counted in: one at depth 1
+TILE_PX = 16  # of the coarse map by which hidden triangles are left out
 
 Accept = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -60,29 +64,65 @@ def rasterise(
     have holes; it is asked only about those that nothing drawn before hides. weights: the corners' shares, [3, P].
     Triangles are numbered from `first` on in the buffer, and from 0 for `accept`.
     """
-    rows = _rows(screen, triangles, height, width)
+    if first + len(triangles.corners_T3) > ID_MASK:
+        raise ValueError(f"more than {ID_MASK} triangles at once: draw fewer pictures together")
+    kept_T = None if accept is None else torch.nonzero(~_hidden(buffer, screen, triangles, height, width)).squeeze(1)
+    rows = _rows(screen, triangles, height, width, kept_T)
     if rows is None:
         return buffer
-    base_R, count_R, triangle_R, inverse_R, slope_R = rows
-    start_R = count_R.cumsum(0, dtype=torch.int32) - count_R
-    row_P = torch.repeat_interleave(torch.arange(len(count_R), dtype=torch.int32, device=count_R.device), count_R)
-    step_P = torch.arange(len(row_P), dtype=torch.int32, device=row_P.device) - start_R.index_select(0, row_P)
-    inverse_P = inverse_R.index_select(0, row_P).addcmul_(step_P.to(torch.float32), slope_R.index_select(0, row_P))
-    sample_P = step_P.add_(base_R.index_select(0, row_P)).to(torch.int64)
-    triangle_P = triangle_R.index_select(0, row_P).to(torch.int64)
-    key_P = (inverse_P.reciprocal_().view(torch.int32).to(torch.int64) << 32).bitwise_or_(triangle_P + first)
+    base_R, count_R, key_R, slope_R = rows
+    start_R = count_R.cumsum(0) - count_R
+    row_P = torch.repeat_interleave(count_R)
+    step_P = torch.arange(len(row_P), device=row_P.device)
+    # Steps count from the first row's start on, which the rows' own starts take back; what overflows comes round again.
+    key_P = slope_R.index_select(0, row_P).mul_(step_P)
+    key_P += (key_R - slope_R * start_R + first).index_select(0, row_P)
+    sample_P = step_P.add_((base_R - start_R).index_select(0, row_P))
     if accept is not None:
         open_P = torch.nonzero(key_P < buffer.index_select(0, sample_P)).squeeze(1)
-        triangle_P, sample_P, key_P = (value.index_select(0, open_P) for value in (triangle_P, sample_P, key_P))
+        sample_P, key_P = sample_P.index_select(0, open_P), key_P.index_select(0, open_P)
+        triangle_P = triangle_of(key_P) - first
         weights_3P = weights(screen, triangles, triangle_P, *place(sample_P, height, width))
         kept_P = torch.nonzero(accept(triangle_P, sample_P, weights_3P)).squeeze(1)
         sample_P, key_P = sample_P.index_select(0, kept_P), key_P.index_select(0, kept_P)
     return buffer.scatter_reduce(0, sample_P, key_P, "amin", include_self=True)
 
 
+def _hidden(buffer: Tensor, screen: Screen, triangles: Triangles, height: int, width: int) -> Tensor:
+    """Small triangles that lie behind everything drawn in the tiles they touch, [T]. Only such as surely are."""
+    if height % TILE_PX or width % TILE_PX:
+        return torch.zeros_like(triangles.two_sided_T)
+    tall, wide = height // TILE_PX, width // TILE_PX
+    farthest = buffer.reshape(-1, TILE_PX, width).amax(1).reshape(-1, wide, TILE_PX).amax(2).reshape(-1)
+    corners = triangles.corners_T3.T.contiguous()
+    x, y, inverse = (torch.stack([v.index_select(0, k) for k in corners]) for v in _parts(screen))
+    left, right = _tiles(x.amin(0), wide), _tiles(x.amax(0), wide)
+    top, bottom = _tiles(y.amin(0), tall), _tiles(y.amax(0), tall)
+    small = (right - left <= 1) & (bottom - top <= 1)
+    least = _key(inverse.amax(0) + 1e-6)
+    base = triangles.picture_T * tall
+    for row in (top, bottom):
+        for column in (left, right):
+            small &= farthest.index_select(0, (base + row) * wide + column) < least
+    return small
+
+
+def _parts(screen: Screen) -> tuple[Tensor, Tensor, Tensor]:
+    return screen.x_M, screen.y_M, screen.inverse_M
+
+
+def _tiles(place_T: Tensor, most: int) -> Tensor:
+    return (place_T / TILE_PX).floor_().clamp_(0, most - 1).to(torch.int64)
+
+
+def _key(inverse: Tensor) -> Tensor:
+    """What is compared: the smaller, the nearer. The lowest bits are left for the triangle."""
+    return (NEAREST - (inverse * NEAREST).to(torch.int64)) << ID_BITS
+
+
 def expand(count_T: Tensor) -> tuple[Tensor, Tensor]:
     """Each triangle as often as it counts, and the numbers 0, 1, 2, ... for each."""
-    triangle_R = torch.repeat_interleave(torch.arange(len(count_T), device=count_T.device), count_T)
+    triangle_R = torch.repeat_interleave(count_T)
     start_T = count_T.cumsum(0) - count_T
     return triangle_R, torch.arange(len(triangle_R), device=count_T.device) - start_T.index_select(0, triangle_R)
 
@@ -100,8 +140,8 @@ def triangle_of(buffer_N: Tensor) -> Tensor:
 
 def depth_of(buffer_N: Tensor) -> Tensor:
     """Depth of what is seen, float32; inf where nothing is."""
-    depth_N = (buffer_N >> 32).to(torch.int32).view(torch.float32)
-    return torch.where(buffer_N == EMPTY, torch.full_like(depth_N, torch.inf), depth_N)
+    inverse_N = NEAREST - (buffer_N >> ID_BITS)  # below zero where nothing is
+    return (inverse_N.to(torch.float32) / NEAREST).clamp_(min=0).reciprocal_()
 
 
 def weights(screen: Screen, triangles: Triangles, triangle_N: Tensor, x_N: Tensor, y_N: Tensor) -> Tensor:
@@ -121,10 +161,10 @@ def weights(screen: Screen, triangles: Triangles, triangle_N: Tensor, x_N: Tenso
 
 
 def _rows(
-    screen: Screen, triangles: Triangles, height: int, width: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor] | None:
-    """Rows of samples, for each: first sample, count, triangle (int32), 1/depth there and its slope."""
-    kept, x, y, z, area, first, last = _seen(screen, triangles, height, width)
+    screen: Screen, triangles: Triangles, height: int, width: int, among_T: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
+    """Rows of samples of (these) triangles, for each: first sample, count, key there and its step; int64."""
+    kept, x, y, z, area, first, last = _seen(screen, triangles, height, width, among_T)
     if not len(kept):
         return None
     dz1, dz2 = z[1] - z[0], z[2] - z[0]
@@ -152,18 +192,21 @@ def _rows(
     # Of slivers the slope is unsure: both ends of a row are kept within the triangle.
     begin = torch.minimum(torch.maximum(inverse, least), most)
     end = torch.minimum(torch.maximum(inverse + slope * (count - 1), least), most)
-    slope = (end - begin) / (count - 1).clamp_(min=1)
-    picture = triangles.picture_T.index_select(0, kept).index_select(0, row_R)
-    base = (picture * height + row.to(torch.int64)) * width + start.to(torch.int64)
-    number = kept.index_select(0, row_R).to(torch.int32)
-    return base.to(torch.int32), count.to(torch.int32), number, begin, slope
+    slope = (((end - begin) / (count - 1).clamp_(min=1)) * NEAREST).to(torch.int64)
+    base = triangles.picture_T.index_select(0, kept) * height
+    base = (base.index_select(0, row_R) + row.to(torch.int64)) * width + start.to(torch.int64)
+    key = _key(begin).add_(kept.index_select(0, row_R))
+    return base, count.to(torch.int64), key, -(slope << ID_BITS)
 
 
 def _seen(
-    screen: Screen, triangles: Triangles, height: int, width: int
+    screen: Screen, triangles: Triangles, height: int, width: int, among_T: Tensor | None
 ) -> tuple[Tensor, list[Tensor], list[Tensor], list[Tensor], Tensor, Tensor, Tensor]:
     """Triangles that face the camera and touch a sample: number, x, y, 1/depth, doubled area, first and last row."""
-    corners = triangles.corners_T3.T.contiguous()
+    corners, two_sided = triangles.corners_T3, triangles.two_sided_T
+    if among_T is not None:
+        corners, two_sided = corners.index_select(0, among_T), two_sided.index_select(0, among_T)
+    corners = corners.T.contiguous()
     x = [screen.x_M.index_select(0, k) for k in corners]
     y = [screen.y_M.index_select(0, k) for k in corners]
     area = (x[1] - x[0]) * (y[2] - y[0]) - (y[1] - y[0]) * (x[2] - x[0])
@@ -171,13 +214,13 @@ def _seen(
     last = torch.maximum(torch.maximum(y[0], y[1]), y[2]).ceil_().clamp_(0, height)
     left = torch.minimum(torch.minimum(x[0], x[1]), x[2]).ceil_()
     right = torch.maximum(torch.maximum(x[0], x[1]), x[2]).ceil_()
-    shown = (area < -1e-9) | (triangles.two_sided_T & (area > 1e-9))
+    shown = (area < -1e-9) | (two_sided & (area > 1e-9))
     shown &= (last > first) & (left < right) & (right > 0) & (left < width)
     kept = torch.nonzero(shown).squeeze(1)
     x, y = [v.index_select(0, kept) for v in x], [v.index_select(0, kept) for v in y]
     z = [screen.inverse_M.index_select(0, k.index_select(0, kept)) for k in corners]
     area, first, last = (v.index_select(0, kept) for v in (area, first, last))
-    return kept, x, y, z, area, first, last
+    return kept if among_T is None else among_T.index_select(0, kept), x, y, z, area, first, last
 
 
 def _slope(xa: Tensor, ya: Tensor, xb: Tensor, yb: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ Legend: B pictures of S x S pixels, N points that are shaded, M vertices, T tria
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import torch
@@ -93,10 +94,19 @@ class Chosen:
 def render(assets: Assets, shots: Sequence[Shot], size_px: int, supersample: int = 2) -> Render:
     """Draws every shot, size_px square. supersample 1 is for previews."""
     chunk = CHUNK_CUDA if assets.device.type == "cuda" else CHUNK_CPU
-    parts = [
-        _render(assets, stack(shots[start : start + chunk], assets.device), size_px, supersample)
-        for start in range(0, len(shots), chunk)
-    ]
+    batches = [shots[start : start + chunk] for start in range(0, len(shots), chunk)]
+
+    def drawn(batch: Sequence[Shot]) -> Render:
+        return _render(assets, stack(batch, assets.device), size_px, supersample)
+
+    threads = torch.get_num_threads()
+    if assets.device.type == "cuda" or min(threads, len(batches)) < 2:
+        parts = [drawn(batch) for batch in batches]
+    else:
+        # One batch per thread: operations this small gain little from threads within them, which wait for each other.
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            parts = list(pool.map(drawn, batches))
+        torch.set_num_threads(threads)  # what a worker sets counts for threads that are yet to start
     return Render(*(torch.cat([getattr(part, name) for part in parts]) for name in Render.__dataclass_fields__))
 
 
@@ -106,18 +116,17 @@ def _render(assets: Assets, params: Params, size_px: int, factor: int) -> Render
     side, count = size_px * factor, len(params)
     half = torch.deg2rad(params.scene["field_of_view_deg"]) / 2
     view = View(side / 2 / half.tan(), params.scene["distance_cm"], side)
-    owner = _owners(posed)
     back = torch.zeros_like(posed.points_M3[:, 0])
     back[: count * len(assets.head.set_back_V)] = assets.head.set_back_V.repeat(count)
-    screen = view.screen(posed.points_M3, owner, back)
+    screen = view.screen(posed.points_M3, posed.owner_M, back)
     buffer = _visible_surfaces(assets, posed, screen, count, side)
     px_per_cm = view.focal_B / view.distance_B / factor
     chosen = _choose(assets, posed, buffer, count, size_px, factor, px_per_cm)
     points = _points(assets, posed, screen, buffer, chosen)
     colour, part = _shaded(assets, params, posed, points, view, px_per_cm)
     behind = backdrop(params.scene["background_seed"].cpu(), size_px, assets.device)
-    light, alpha = _resolve(tone(colour), chosen, tone(behind.reshape(-1, 3)), factor)
-    rgb = (display(light.clamp(0, 1)) * 255 + 0.5).to(torch.uint8).reshape(count, size_px, size_px, 3)
+    light, alpha = _resolve(tone(colour), chosen, behind.reshape(-1, 3), factor)
+    rgb = display(light).reshape(count, size_px, size_px, 3)
     landmarks, visible = _landmarks(posed, view, buffer, count, factor)
     shape = (count, size_px, size_px)
     depth = depth_of(chosen.nearest_P).reshape(shape)
@@ -132,12 +141,6 @@ def _render(assets: Assets, params: Params, size_px: int, factor: int) -> Render
         landmarks,
         visible,
     )
-
-
-def _owners(posed: Posed) -> Tensor:
-    owner = torch.zeros(len(posed.points_M3), dtype=torch.int64, device=posed.points_M3.device)
-    owner[posed.triangles.corners_T3.reshape(-1)] = posed.triangles.picture_T.repeat_interleave(3)
-    return owner
 
 
 def _visible_surfaces(assets: Assets, posed: Posed, screen: Screen, count: int, side: int) -> Tensor:
@@ -212,7 +215,7 @@ def _points(assets: Assets, posed: Posed, screen: Screen, buffer: Tensor, chosen
     picture = posed.triangles.picture_T.index_select(0, triangle)
     along = torch.stack([dot(of(posed.turn_B33[:, k], picture), fixed[2:5]) for k in range(3)])
     return Points(
-        picture, assets.kind_A.index_select(0, template), now[:3], unit(now[3:6]), now[6], now[7],
+        picture, assets.kind_A.index_select(0, template), now[:3], unit(now[3:6]), *now[6:].clamp_(0, 1),
         fixed[0], fixed[1], unit(along), fixed[5:8], assets.card_A.index_select(0, template),
     )  # fmt: skip
 

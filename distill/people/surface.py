@@ -17,7 +17,7 @@ from distill.people.pose import Params
 from distill.people.texture import level_for, look_up, look_up_mixed, taps
 
 TEXELS_PER_CM = 0.036  # of a texture one texel wide: how much of u a centimetre of the face takes
-NOISE_REPEATS = 9.0  # of the relief over the face's texture
+RELIEF_REPEATS, TINT_REPEATS = 9.0, 1.3  # over the face's texture
 HAIR_LAB = (30.0, 4.5, 10.0)  # of hair whose shift is nothing
 
 
@@ -113,12 +113,12 @@ def skin(assets: Assets, params: Params, at: Points, px_per_cm_B: Tensor) -> Ski
     lab = look_up_mixed(table.skins, at_skin, (pair[0] + shift, pair[1] + shift), of(person["skin_mix"], who)).T
     marks = look_up(table.marks, at_skin).T * front
     lips = marks[paint.LIPS]
-    fine, slow, spots = _noise(assets, params, at, u, density)
+    fine, slow = _noise(assets, params, at, u, density)
     blotchy = of(person["blotches"], who)
     light, red, yellow = (lab + of(person["skin_lab"], who)).unbind(0)
     calm = 0.4 + blotchy
-    freckle = spots * marks[paint.FRECKLES] * of(person["freckles"], who)
-    light = light + 1.6 * calm * slow[paint.BLOTCH] + 0.5 * fine[paint.BLOTCH] - 16 * freckle
+    freckle = slow[paint.SPOTS] * marks[paint.FRECKLES] * of(person["freckles"], who)
+    light = light + 1.6 * calm * slow[paint.BLOTCH] + 0.5 * fine[paint.GRAIN] - 16 * freckle
     red = red + 1.3 * calm * slow[paint.FLUSH] + 1.5 * blotchy * marks[paint.FRECKLES] + 4 * freckle
     lab = torch.stack([light, red, yellow + 8 * freckle])
     lab = lab + of(person["lips_lab"] * person["lips_strength"][:, None], who) * lips
@@ -132,17 +132,20 @@ def skin(assets: Assets, params: Params, at: Points, px_per_cm_B: Tensor) -> Ski
     return Skin(linear_from_lab(lab), normal, lips, brow)
 
 
-def _noise(assets: Assets, params: Params, at: Points, u: Tensor, density: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Fine and slow channels of the noise, and freckles' spots, laid differently for everyone."""
-    table, who = assets.paint.noise, at.picture_N
+def _noise(assets: Assets, params: Params, at: Points, u: Tensor, density: Tensor) -> tuple[Tensor, Tensor]:
+    """The channels of relief and of tints, laid differently for everyone."""
+    who = at.picture_N
     seed = (params.person["marks_seed"] % 9973).to(torch.float32)
     own_u, own_v = of(seed * 0.61803 % 1.0, who), of(seed * 0.75488 % 1.0, who)
     found = []
-    for repeats, x, y in ((NOISE_REPEATS, own_u, own_v), (1.3, own_v, own_u), (3.0, own_u, own_v)):
+    for table, repeats, x, y in (
+        (assets.paint.relief, RELIEF_REPEATS, own_u, own_v),
+        (assets.paint.tints, TINT_REPEATS, own_v, own_u),
+    ):
         level = of(level_for(density * paint.NOISE_PX * repeats, table.levels), who)
-        place = taps(table, torch.addcmul(x, u, u.new_tensor(repeats)), at.v_N * repeats + y, level, wrap=True)
+        place = taps(table, torch.add(x, u, alpha=repeats), torch.add(y, at.v_N, alpha=repeats), level, wrap=True)
         found.append(look_up(table, place).T)
-    return found[0], found[1], found[2][paint.SPOTS]
+    return found[0], found[1]
 
 
 def _with_brows(
