@@ -35,15 +35,15 @@ OF_SOURCES, OF_OCCLUDERS = 7, 8  # keep the photos' degradations and the occlude
 class DataSettings(StrictModel):
     """What decides the samples; a state of one run is refused by a run with other settings."""
 
-    seed: int = Field(0, ge=0)
-    size_px: int = Field(256, ge=32, le=1024)
-    frames: int = Field(8, ge=2)  # of a video sample
-    sources: int = Field(1, ge=1, le=8)  # photos of the identity
-    images_a_batch: int = Field(16, ge=1)  # per rank
-    videos_a_batch: int = Field(2, ge=1)  # per rank
-    occlude: float = Field(0.25, ge=0, le=1)  # share of samples with something passing before the face
-    degrade: DegradeSettings | None = DegradeSettings()
-    degrade_truth: bool = True  # the truth as the same bad camera would have seen it
+    seed: int = Field(0, ge=0, lt=2**32, description="decides every sample")
+    size_px: int = Field(256, ge=32, le=1024, description="side of the crops")
+    frames: int = Field(8, ge=2, description="frames of a video sample")
+    sources: int = Field(1, ge=1, le=8, description="photos of the identity")
+    images_a_batch: int = Field(16, ge=1, description="samples of an image batch, per rank")
+    videos_a_batch: int = Field(2, ge=1, description="samples of a video batch, per rank")
+    occlude: float = Field(0.25, ge=0, le=1, description="share of samples with something passing before the face")
+    degrade: DegradeSettings | None = Field(DegradeSettings(), description="what camera and call do to the pictures")
+    degrade_truth: bool = Field(True, description="the truth as the same bad camera would have seen it")
 
 
 @dataclass(frozen=True, slots=True)

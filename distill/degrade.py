@@ -14,10 +14,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional
 
@@ -29,27 +31,41 @@ Series = NDArray[np.float64]
 BLUR_TAPS = 15  # odd; both blurs have to fit into it
 
 
+def _share(default: float, of: str) -> float:
+    """A field: how often something is done, 0 to 1."""
+    share: float = Field(default, ge=0, le=1, description=f"share of samples {of}")
+    return share
+
+
 class DegradeSettings(StrictModel):
     """How often (shares 0..1) and how much. Lengths are of a picture of 256 px and grow with it."""
 
-    defocus: float = 0.3
-    defocus_most_px: float = 2.5  # sigma
-    motion: float = 0.2
-    motion_most_px: float = 9.0
-    rescale: float = 0.5
-    rescale_least: float = 0.3
-    noise: float = 0.6
-    shot_most: float = 0.01  # variance over linear brightness
-    read_most: float = 0.004  # standard deviation in linear light
-    colour: float = 0.8
-    gamma_least: float = 0.7
-    gamma_most: float = 1.4
-    grey: float = 0.1
-    erase: float = 0.15
-    jpeg: float = 0.3
-    h264: float = 0.4
-    quality_least: int = 20
-    quality_most: int = 90
+    defocus: float = _share(0.3, "that are out of focus")
+    defocus_most_px: float = Field(2.5, ge=0, description="largest blur of the lens, sigma")
+    motion: float = _share(0.2, "with motion blur")
+    motion_most_px: float = Field(9.0, ge=0, description="longest way during one exposure")
+    rescale: float = _share(0.5, "that were sent smaller")
+    rescale_least: float = Field(0.3, gt=0, le=1, description="smallest side that is sent, as a share")
+    noise: float = _share(0.6, "with sensor noise")
+    shot_most: float = Field(0.01, ge=0, description="strongest shot noise, variance over linear brightness")
+    read_most: float = Field(0.004, ge=0, description="strongest read noise, standard deviation in linear light")
+    colour: float = _share(0.8, "with another white balance, exposure, gamma and saturation")
+    gamma_least: float = Field(0.7, gt=0, description="smallest gamma")
+    gamma_most: float = Field(1.4, gt=0, description="largest gamma")
+    grey: float = _share(0.1, "without colour")
+    erase: float = _share(0.15, "with an erased rectangle")
+    jpeg: float = _share(0.3, "compressed as JPEG")
+    h264: float = _share(0.4, "compressed as H.264")
+    quality_least: int = Field(20, ge=1, le=95, description="lowest quality of the compression, on JPEG's scale")
+    quality_most: int = Field(90, ge=1, le=95, description="highest quality of the compression")
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if self.gamma_least > self.gamma_most or self.quality_least > self.quality_most:
+            raise ValueError("the least is more than the most")
+        if self.jpeg + self.h264 > 1:
+            raise ValueError("jpeg and h264 are more than 1 together")
+        return self
 
 
 @dataclass(frozen=True, slots=True)

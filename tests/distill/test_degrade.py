@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from distill.compress import Clip, h264, jpeg
 from distill.degrade import Degraded, DegradeSettings, _apply, degrade, draw_recipe
+from engines import SettingError
 
 NOTHING = DegradeSettings(defocus=0, motion=0, rescale=0, noise=0, colour=0, grey=0, erase=0, jpeg=0, h264=0)
 
@@ -76,6 +77,25 @@ def test_what_belongs_together_is_treated_alike() -> None:
 def test_refuses_shapes_that_cannot_be_treated_alike() -> None:
     with pytest.raises(ValueError, match="one shape"):
         degrade({"a": clip(2), "b": clip(3)}, (1,))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"defocus": 1.1},
+        {"noise": -0.1},
+        {"rescale_least": 0},
+        {"gamma_least": 1.5},
+        {"quality_most": 10},
+        {"quality_most": 99},
+        {"jpeg": 0.7, "h264": 0.7},
+        {"blur": 1},
+    ],
+    ids=str,
+)
+def test_impossible_settings_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(SettingError):
+        DegradeSettings.read(wrong)
 
 
 def test_parameters_drift_slowly() -> None:

@@ -13,6 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
@@ -398,6 +399,15 @@ def test_processes_that_are_no_longer_wanted_read_no_more_videos(smile: list[Rgb
     assert next(reports).clips == 5
     reports.close()  # type: ignore[attr-defined]
     assert len(list((tmp_path / "out").glob("*.tar"))) <= 6
+
+
+def test_every_setting_is_an_option_whose_help_tells_the_true_default() -> None:
+    options = {option.name: option for option in prepare_command.params if isinstance(option, click.Option)}
+    assert options.keys() == PrepareSettings.model_fields.keys()
+    for name, field in PrepareSettings.model_fields.items():
+        if not field.is_required():
+            default = "no" if field.default is False else f"{field.default:g}"
+            assert f"[default: {default}]" in (options[name].help or ""), name
 
 
 def test_finds_files_in_folders_and_shows_progress(tmp_path: Path) -> None:
