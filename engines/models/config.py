@@ -40,7 +40,13 @@ class AutoencoderConfig(StrictModel):
     kind: Literal["kl", "tiny"]
     latent_channels: int = Field(4, ge=1)
     widths: tuple[int, ...] = Field(description="channels per level, from pixels to latents")
-    blocks: int = Field(2, ge=1, description="residual blocks per level")
+    blocks: int = Field(
+        2, ge=1, description="residual blocks per level; kl's decoder has one more, as Stable Diffusion's"
+    )
+    encoder_blocks: int = Field(0, ge=0, description="residual blocks per level of the encoder; 0: as many as blocks")
+    encoder_padding: Literal["corner", "around"] = Field(
+        "corner", description="of strided convolutions, kl only: right and bottom (Stable Diffusion), or VividFace's"
+    )
     temporal_encoder: bool = Field(description="(2+1)D blocks in the encoder")
     temporal_decoder: bool = Field(description="(2+1)D blocks in the decoder")
     scale: float = Field(1.0, gt=0, description="latents are multiplied by it before the denoiser (SD1.5: 0.18215)")
