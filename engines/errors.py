@@ -4,7 +4,12 @@ VividError                       one clear line; the command line prints it and 
 ├── SettingError                 an unknown or impossible setting; names the nearest valid one
 │   └── UnknownEngine            no engine of that name
 ├── EngineUnavailable            asked for and not there; carries the command that mends it
+│   └── EngineRefused            a built engine that may not draw: damaged, of another machine, or wrong numbers
+├── NotBuilt                     a build that cannot be, or came to nothing; the store is as it was before
+│   ├── StoreBusy                another process is building; says which
+│   └── NoRoom                   the disk or the memory is too small, with figures
 ├── EngineFault                  an engine failed while drawing
+├── WeightsError                 weights that are damaged, of another configuration, incomplete or refused
 ├── IdentityError                an identity that is missing, unreadable or refused
 │   ├── ConsentMissing           enrolment without a statement of consent
 │   └── UnsuitablePhoto          no face, several faces, too small, too blurred
@@ -33,8 +38,28 @@ class EngineUnavailable(VividError):
     """The engine exists but cannot run here; the message says which command mends it."""
 
 
+class EngineRefused(EngineUnavailable):
+    """A built engine that may not draw: it is damaged, was built for another machine, or gives wrong numbers."""
+
+
+class NotBuilt(VividError):
+    """An engine that could not be built. The store is as it was before."""
+
+
+class StoreBusy(NotBuilt):
+    """Another process is building in the same store; the message says which."""
+
+
+class NoRoom(NotBuilt):
+    """The disk or the memory is too small for a build; the message has the figures."""
+
+
 class EngineFault(VividError):
     """An engine failed while drawing a frame."""
+
+
+class WeightsError(VividError):
+    """Weights that are damaged, of another configuration, incomplete or refused."""
 
 
 class IdentityError(VividError):
