@@ -24,6 +24,7 @@ from scipy import ndimage
 from benchmarks.corpus import DATA, Enrolled, Footage, enrol_people, people, read_clip
 from benchmarks.likeness import SessionSwapper, Swapper
 from benchmarks.report import PRIVATE, REPORTS, machine, mean, read_settings, table, write_report
+from distill.colour import lab_from_linear, linear
 from distill.judge import Judge, Points
 from engines import Status, VividError, load
 from engines.types import Box, Rgb
@@ -116,13 +117,8 @@ def width_of(points: Points) -> float:
 
 
 def lab_of(rgb: NDArray[np.float64]) -> NDArray[np.float64]:
-    """sRGB 0..255 [..., 3] to CIELAB under D65 [..., 3] (IEC 61966-2-1 and CIE 15)."""
-    encoded = np.asarray(rgb, np.float64) / 255.0
-    linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
-    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
-    xyz = linear @ to_xyz.T / (0.95047, 1.0, 1.08883)
-    f = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
-    return np.stack([116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])], -1)
+    """sRGB 0..255 [..., 3] to CIELAB under D65 [..., 3]."""
+    return lab_from_linear(linear(np.asarray(rgb, np.float64) / 255))
 
 
 def cheek_lab(rgb_HW3: Rgb, points: Points) -> Lab:

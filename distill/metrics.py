@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from distill.colour import lab
 from engines.types import Floats, Rgb
 
 Mask = NDArray[np.bool_]
@@ -17,11 +18,6 @@ Image = NDArray[np.float64]
 LUMA = np.array([0.2126, 0.7152, 0.0722])
 SSIM_SIGMA_PX, SSIM_C1, SSIM_C2 = 1.5, (0.01 * 255) ** 2, (0.03 * 255) ** 2  # Wang et al. 2004
 PSNR_CEILING_DB = 99.0  # of equal pictures
-
-XYZ_FROM_RGB = np.array(
-    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.072175], [0.0193339, 0.119192, 0.9503041]]
-)
-WHITE_XYZ = np.array([0.95047, 1.0, 1.08883])  # D65
 
 
 def psnr(result: Rgb, truth: Rgb, mask: Mask) -> float:
@@ -49,16 +45,6 @@ def ssim(result: Rgb, truth: Rgb, mask: Mask) -> float:
         (mean_a**2 + mean_b**2 + SSIM_C1) * (variance_a + variance_b + SSIM_C2)
     )
     return float(similarity[mask].mean())
-
-
-def lab(rgb: NDArray[np.uint8]) -> Image:
-    """CIELAB under D65 of sRGB. uint8 [..., 3] -> float64 [..., 3]: L 0..100, a, b."""
-    levels = np.arange(256) / 255
-    linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
-    xyz = linear[rgb] @ XYZ_FROM_RGB.T / WHITE_XYZ
-    f = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
-    x, y, z = f[..., 0], f[..., 1], f[..., 2]
-    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
 
 
 def colour_error(result: Rgb, truth: Rgb, mask: Mask) -> float:

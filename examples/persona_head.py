@@ -12,9 +12,10 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
+from distill.colour import linear
 from examples.persona_assets import DETAIL_PX, TEXTURE_PX, Assets, Persona, octaves
 from examples.persona_skin import mixed_skin, painted_face, rest_map, ring_mask, skin_detail
-from examples.soft_render import F32, I32, linear, smooth_normals
+from examples.soft_render import F32, I32, smooth_normals
 
 SKIN, CLOTH, SCLERA, GUMS, TEETH, SOCKET, HAIR, LASH = range(8)
 MATERIAL_OF = {

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from distill.colour import encoded, linear
 from examples.persona_head import CLOTH, GUMS, HAIR, SCLERA, SKIN, SOCKET, TEETH, Head, neckline_y, rotation
 from examples.soft_render import (
     F32,
@@ -20,7 +21,6 @@ from examples.soft_render import (
     glossy,
     interpolate,
     irradiance,
-    linear,
     raster,
     sample,
     shrink,
@@ -348,7 +348,7 @@ def finish(shown_HW3: F32, seed: int | None) -> NDArray[np.uint8]:
     light = linear(shown_HW3)
     glow = np.stack([gaussian_filter(light[..., k], 5.0) for k in range(3)], axis=-1)
     light = 0.965 * light + 0.035 * glow
-    shown = np.where(light <= 0.0031308, light * 12.92, 1.055 * np.maximum(light, 1e-6) ** (1 / 2.4) - 0.055)
+    shown = encoded(light)
     if seed is not None:
         grain = np.random.default_rng(seed).standard_normal(shown.shape).astype(np.float32)
         shown = shown + 0.006 * (0.6 * grain + 0.8 * gaussian_filter(grain, (0.8, 0.8, 0)))

@@ -12,23 +12,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy.ndimage import gaussian_filter
 
+from distill.colour import lab_from_linear, linear, linear_from_lab
 from examples.persona_assets import DETAIL_PX, TEXTURE_PX, Assets, Persona, octaves, ramp
-from examples.soft_render import F32, interpolate, linear, raster
+from examples.soft_render import F32, interpolate, raster
 
 
-def lab_from_linear(rgb: F32) -> F32:
-    xyz = rgb @ np.array([[0.4124, 0.2126, 0.0193], [0.3576, 0.7152, 0.1192], [0.1805, 0.0722, 0.9505]], np.float32)
-    f = np.cbrt(np.maximum(xyz / np.array([0.9505, 1.0, 1.089], np.float32), 1e-5))
-    x, y, z = f[..., 0], f[..., 1], f[..., 2]
-    return np.asarray(np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1), np.float32)
-
-
-def linear_from_lab(lab: F32) -> F32:
-    y = (lab[..., 0] + 16) / 116
-    f = np.stack([y + lab[..., 1] / 500, y, y - lab[..., 2] / 200], axis=-1)
-    xyz = np.maximum(f, 0) ** 3 * np.array([0.9505, 1.0, 1.089])
-    back = np.array([[3.2406, -0.9689, 0.0557], [-1.5372, 1.8758, -0.2040], [-0.4986, 0.0415, 1.0570]])
-    return np.asarray(np.clip(xyz @ back, 0.002, 1), np.float32)
+def skin_from_lab(lab: F32) -> F32:
+    """Linear light of what skin can be: never black, never more than white."""
+    return np.clip(linear_from_lab(lab), np.float32(0.002), np.float32(1))
 
 
 def ring_mask(assets: Assets, landmarks: list[int], blur_px: float) -> F32:
@@ -127,7 +118,7 @@ def mixed_skin(assets: Assets, persona: Persona, part: str) -> F32:
         lab[..., 0] = np.maximum(lab[..., 0], -18)
         total = share * lab if total is None else total + share * lab
     assert total is not None
-    return linear_from_lab(total + np.array(persona.skin_lab, np.float32))
+    return skin_from_lab(total + np.array(persona.skin_lab, np.float32))
 
 
 def enlarged(picture: F32) -> F32:
@@ -146,7 +137,7 @@ def painted_face(assets: Assets, persona: Persona, lips_AA: F32, places: F32) ->
     if persona.freckles:
         spots = np.maximum(octaves(rng, TEXTURE_PX, {2.2: 1.0}) - 2.1, 0) * persona.freckles
         lab -= spots[..., None] * np.array([5.0, -1.5, -2.5], np.float32)
-    face = linear_from_lab(lab)
+    face = skin_from_lab(lab)
     tint = np.array(persona.lip_tint, np.float32)
     share = (lips_AA * persona.lip_strength)[..., None]
     face = face * (1 - share) + share * (0.35 * face + 0.65 * tint * face.mean(axis=2, keepdims=True) / 0.3)

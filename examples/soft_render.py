@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from distill.colour import encoded
 from engines.jit import kernel
 
 F32 = NDArray[np.float32]
@@ -304,13 +305,7 @@ def tone_map(light: F32) -> F32:
     """Linear light to display values 0..1: a soft shoulder, then the sRGB curve."""
     x = np.maximum(light, 0)
     shoulder = np.where(x < 0.6, x, 0.6 + 0.4 * (1 - np.exp(-(x - 0.6) / 0.4)))
-    curve = np.where(shoulder <= 0.0031308, shoulder * 12.92, 1.055 * np.maximum(shoulder, 1e-6) ** (1 / 2.4) - 0.055)
-    return np.asarray(curve, np.float32)
-
-
-def linear(display: F32) -> F32:
-    """sRGB values 0..1 to linear light."""
-    return np.asarray(np.where(display <= 0.04045, display / 12.92, ((display + 0.055) / 1.055) ** 2.4), np.float32)
+    return encoded(shoulder.astype(np.float32))
 
 
 def shrink(picture_HWC: F32, factor: int) -> F32:

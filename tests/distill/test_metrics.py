@@ -54,19 +54,6 @@ def test_blur_and_noise_cost_similarity() -> None:
     assert metrics.ssim(SMOOTH + np.uint8(4), SMOOTH, ALL) > 0.98
 
 
-@pytest.mark.parametrize(
-    ("rgb", "expected"),
-    [
-        ((255, 255, 255), (100.0, 0.0, 0.0)),
-        ((0, 0, 0), (0.0, 0.0, 0.0)),
-        ((255, 0, 0), (53.24, 80.09, 67.20)),
-        ((0, 0, 255), (32.30, 79.19, -107.86)),
-    ],
-)
-def test_lab_of_known_colours(rgb: tuple[int, int, int], expected: tuple[float, float, float]) -> None:
-    assert metrics.lab(np.array([rgb], np.uint8))[0] == pytest.approx(expected, abs=0.05)
-
-
 def test_paler_is_a_positive_shift() -> None:
     assert metrics.tone_shift(SMOOTH + np.uint8(20), SMOOTH, ALL)[0] > 5
 

@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 from scipy.spatial import ConvexHull
 
+from distill.colour import lab_from_linear, linear
 from engines.errors import EngineFault
 from engines.face.cleaning import LUMINANCE
 from engines.face.compose import FAR_RING
@@ -26,8 +27,6 @@ from engines.swappers.base import Inputs
 from engines.swappers.passthrough import NothingToRemember
 from engines.swappers.proxy import COARSEST_PX, STEPS, Proxy, lifted, next_softness, texture_levels, tone_shift
 from engines.types import Floats, Occlusion, Rgb, TrackedFace
-from examples.persona_skin import lab_from_linear
-from examples.soft_render import linear
 from tests.engines.face.heads import (
     DARK_SKIN,
     FROM_THE_LEFT,
