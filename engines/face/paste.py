@@ -1,0 +1,102 @@
+"""A drawn face laid back into the very frame that its crop was cut from."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from engines.face.align import inverse
+from engines.jit import kernel
+from engines.types import Floats, Rgb
+
+FINER = 2.0  # crop pixels per frame pixel from which the crop is averaged before it is sampled
+
+
+def paste(onto_HW3: Rgb, face_3SS: Floats, alpha_SS: Floats, crop_from_frame: Floats) -> None:
+    """Blends the drawn crop into `onto`, in place.
+
+    onto_HW3         uint8 [H, W, 3]; pixels where alpha is 0, and all outside of the crop, keep their value to the bit
+    face_3SS         float32 [3, S, S], finite, -1..1; what lies beyond is cut off
+    alpha_SS         float32 [S, S], 0..1 (engines.face.region.Region)
+    crop_from_frame  float32 [2, 3], the transform by which this crop was cut from this frame
+    """
+    rows, columns = np.flatnonzero(alpha_SS.any(axis=1)), np.flatnonzero(alpha_SS.any(axis=0))
+    if not len(rows):
+        return
+    size_px = alpha_SS.shape[0]
+    colours = coloured(face_3SS, alpha_SS)
+    there = crop_from_frame.astype(np.float64)
+    scale = math.sqrt(abs(float(np.linalg.det(there[:, :2]))))
+    while scale >= FINER and size_px % 2 == 0:
+        colours, size_px, scale = halved(colours), size_px // 2, scale / 2
+        there = (there - [[0, 0, 0.5], [0, 0, 0.5]]) / 2
+    corners = np.array([(x, y, 1) for x in (columns[0] - 1, columns[-1] + 1) for y in (rows[0] - 1, rows[-1] + 1)])
+    in_frame = corners @ inverse(crop_from_frame).T
+    left, top = np.maximum(np.floor(in_frame.min(axis=0)), 0).astype(int).tolist()
+    right, bottom = np.minimum(np.ceil(in_frame.max(axis=0)) + 1, onto_HW3.shape[1::-1]).astype(int).tolist()
+    blend(onto_HW3, colours, there.astype(np.float32), left, top, right, bottom)
+
+
+@kernel
+def coloured(face_3SS: Floats, alpha_SS: Floats) -> Floats:
+    """The face as colour times opacity, and opacity: float32 [S, S, 4], 0..255 and 0..1. -1..1 becomes 0..255."""
+    size = alpha_SS.shape[0]
+    out = np.zeros((size, size, 4), np.float32)
+    for row in range(size):
+        for column in range(size):
+            alpha = alpha_SS[row, column]
+            if alpha <= 0:
+                continue
+            out[row, column, 3] = alpha
+            for c in range(3):
+                level = (face_3SS[c, row, column] + np.float32(1)) * np.float32(127.5)
+                out[row, column, c] = min(max(level, np.float32(0)), np.float32(255)) * alpha
+    return out
+
+
+@kernel
+def halved(colours_SS4: Floats) -> Floats:
+    """The mean of every 2x2 pixels."""
+    size = colours_SS4.shape[0] // 2
+    out = np.empty((size, size, 4), np.float32)
+    for row in range(size):
+        for column in range(size):
+            for k in range(4):
+                upper = colours_SS4[2 * row, 2 * column, k] + colours_SS4[2 * row, 2 * column + 1, k]
+                lower = colours_SS4[2 * row + 1, 2 * column, k] + colours_SS4[2 * row + 1, 2 * column + 1, k]
+                out[row, column, k] = (upper + lower) * np.float32(0.25)
+    return out
+
+
+@kernel
+def blend(
+    onto_HW3: Rgb, colours_SS4: Floats, there: Floats, left_px: int, top_px: int, right_px: int, bottom_px: int
+) -> None:
+    """Samples `colours` linearly at every pixel of a box of the frame, and lays them over what is there."""
+    last = np.float32(colours_SS4.shape[0] - 1)
+    under = np.empty(4, np.float32)
+    for row in range(top_px, bottom_px):
+        for column in range(left_px, right_px):
+            x = there[0, 0] * np.float32(column) + there[0, 1] * np.float32(row) + there[0, 2]
+            y = there[1, 0] * np.float32(column) + there[1, 1] * np.float32(row) + there[1, 2]
+            if not (x >= 0 and x < last and y >= 0 and y < last):
+                continue
+            x0, y0 = np.int32(x), np.int32(y)
+            fx, fy = x - np.float32(x0), y - np.float32(y0)
+            d = fx * fy
+            b, c = fx - d, fy - d
+            a = np.float32(1) - fx - c
+            for k in range(4):
+                under[k] = (
+                    a * colours_SS4[y0, x0, k]
+                    + b * colours_SS4[y0, x0 + 1, k]
+                    + c * colours_SS4[y0 + 1, x0, k]
+                    + d * colours_SS4[y0 + 1, x0 + 1, k]
+                )
+            if under[3] <= 0:
+                continue
+            clear = np.float32(1) - under[3]
+            for k in range(3):
+                level = under[k] + clear * np.float32(onto_HW3[row, column, k]) + np.float32(0.5)
+                onto_HW3[row, column, k] = np.uint8(min(max(level, np.float32(0)), np.float32(255)))
