@@ -110,7 +110,8 @@ class Head:
     cloth_V: Tensor
     eyes_24: Tensor  # centre and radius of the left and the right eyeball
     eyes_K24: Tensor
-    eye_of_V: Tensor  # 0 none, 1 left, 2 right
+    left_eye: Tensor  # vertices
+    right_eye: Tensor
     scalp_HV: Tensor  # for no hair and every hair: share of hair lying on the vertex
     occlusion_HV: Tensor  # for no hair and every hair: how much of the surroundings a vertex sees
     set_back_V: Tensor  # cm by which a vertex counts as farther than it is
@@ -214,10 +215,12 @@ def load_assets(data_folder: Path | str, device: str | torch.device = "cpu") -> 
 
     covers = [meshes.scalp_share(base, mesh) for mesh in strands]
     scalp = np.stack([np.zeros(len(base.mean), np.float32), *covers])
+    left_eye, right_eye = (i64(np.nonzero(base.eye_of == number)[0]) for number in (1, 2))
     head = Head(
         f32(base.mean), f32(base.identity.reshape(IDENTITY_MODES, -1)), f32(base.expression.reshape(57, -1)),
         i64(base.tri), i64(base.around), i64(base.begin), f32(meshes.turn_share(base.mean)),
-        f32(meshes.cloth_share(base.mean, base)), f32(base.eyes), f32(base.eyes_basis), i64(base.eye_of), f32(scalp),
+        f32(meshes.cloth_share(base.mean, base)), f32(base.eyes), f32(base.eyes_basis), left_eye, right_eye,
+        f32(scalp),
         f32(meshes.occlusion(base, scalp)), f32(meshes.set_back(base, SET_BACK_CM)), faces(base.tri, 0),
     )  # fmt: skip
     hair = tuple(

@@ -5,6 +5,8 @@ Legend: B pictures, S their side, Q = 14 patches.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -32,9 +34,9 @@ def _recipe(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # type: ig
     return corners, patches, colours
 
 
-def backdrop(seeds_B: Tensor, size_px: int, device: torch.device) -> Tensor:
+def backdrop(seeds_B: Sequence[int], size_px: int, device: torch.device) -> Tensor:
     """Linear light after the tone curve [B, S, S, 3]."""
-    recipes = [_recipe(int(seed)) for seed in seeds_B.tolist()]
+    recipes = [_recipe(seed) for seed in seeds_B]
     corners, patches, colours = (
         torch.from_numpy(np.stack(part).astype(np.float32).clip(-4, 8)).to(device)
         for part in zip(*recipes, strict=True)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
+from distill.people.nearest import nearest
 from distill.people.types import IDENTITY_MODES
 
 F32 = NDArray[np.float32]
@@ -185,7 +185,7 @@ def set_back(head: HeadMesh, kinds: Mapping[int, float]) -> F32:
 
 
 def around(tri: I64, welded: I64, kind: I64) -> tuple[I64, I64]:
-    """The triangles that meet at each vertex (of one kind, seams closed), one vertex after another, and the beginnings."""
+    """The triangles that meet at each vertex (of one kind, seams closed), vertex by vertex, and where each begins."""
     group = welded[tri] * 16 + kind[:, None]
     flat = group.reshape(-1)
     order = np.argsort(flat, kind="stable")
@@ -201,7 +201,7 @@ def around(tri: I64, welded: I64, kind: I64) -> tuple[I64, I64]:
 def follow(points: F32, head: HeadMesh) -> tuple[F32, I64]:
     """How points off the skull follow its identity: smoothly, like the skull near by. Also the nearest vertex."""
     skull = head.skull
-    distance, near = cKDTree(head.mean[skull]).query(points, k=16)
+    distance, near = nearest(points, head.mean[skull], 16)
     weight = 1 / (distance + 0.7) ** 2
     weight = (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)
     basis = np.stack([(mode[skull][near] * weight[..., None]).sum(axis=1) for mode in head.identity])
@@ -229,7 +229,7 @@ def scalp_share(head: HeadMesh, hair: FittedMesh) -> F32:
     rng = np.random.default_rng(0)
     mix = rng.dirichlet((1, 1, 1), size=(len(hair.tri), 6)).astype(np.float32)
     on_hair = np.concatenate([hair.rest, np.einsum("tsc,tck->tsk", mix, hair.rest[hair.tri]).reshape(-1, 3)])
-    distance, _ = cKDTree(on_hair).query(head.mean)
+    distance = nearest(head.mean, on_hair.astype(np.float32), 1)[0][:, 0]
     return np.asarray(np.clip((1.1 - distance) / 0.7, 0, 1) * (head.mean[:, 1] > -9), np.float32)
 
 
@@ -239,13 +239,12 @@ def occlusion(head: HeadMesh, scalp: F32) -> F32:
     solid = head.tri[(head.kind == 0) | (head.kind == 1) | (head.kind == 4)]
     mix = rng.dirichlet((1, 1, 1), size=(len(solid), 4)).astype(np.float32)
     cloud = np.einsum("tsc,tck->tsk", mix, head.mean[solid]).reshape(-1, 3).astype(np.float32)
-    tree = cKDTree(cloud)
     normals = head.normals
     blocked = np.zeros(len(head.mean))
     total = 0.0
     for step in (0.7, 1.4, 2.6):
         # A ball in front of the surface: the more points in it, the less sky.
-        distance, _ = tree.query(head.mean + step * normals)
+        distance = nearest(head.mean + np.float32(step) * normals, cloud, 1)[0][:, 0]
         blocked += np.clip(1 - distance / step, 0, 1) * (1.0 if step < 2 else 0.7)
         total += 1.0 if step < 2 else 0.7
     seen = np.clip(1 - 1.15 * blocked / total, 0.15, 1)

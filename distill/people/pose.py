@@ -27,11 +27,18 @@ KINDS_OF_GLASSES = {"none": -1, "round": 0, "square": 1, "thin": 2}
 
 @dataclass(frozen=True)
 class Params:
-    """The shots' numbers, stacked: one tensor per field of Person, Posture and Scene."""
+    """The shots' numbers, stacked: one tensor per field of Person, Posture and Scene.
+
+    hair and glasses say which pictures show each kind that is there, and backgrounds are the seeds: known without
+    waiting for the device.
+    """
 
     person: dict[str, Tensor]
     posture: dict[str, Tensor]
     scene: dict[str, Tensor]
+    hair: dict[int, Tensor]
+    glasses: dict[int, Tensor]
+    backgrounds: tuple[int, ...]
 
     def __len__(self) -> int:
         return len(self.scene["exposure"])
@@ -77,10 +84,17 @@ def stack(shots: Sequence[Shot], device: torch.device) -> Params:
             stacked[field.name] = torch.from_numpy(array).to(device)
         return stacked
 
+    def wearers(kinds: Sequence[int]) -> dict[int, Tensor]:
+        rows = {kind: [i for i, worn in enumerate(kinds) if worn == kind] for kind in sorted(set(kinds)) if kind >= 0}
+        return {kind: torch.tensor(pictures, device=device) for kind, pictures in rows.items()}
+
     return Params(
         of([shot.person for shot in shots], Person),
         of([shot.posture for shot in shots], Posture),
         of([shot.scene for shot in shots], Scene),
+        wearers([shot.person.hair for shot in shots]),
+        wearers([KINDS_OF_GLASSES[shot.person.glasses] for shot in shots]),
+        tuple(shot.scene.background_seed for shot in shots),
     )
 
 
@@ -131,18 +145,16 @@ def pose(assets: Assets, params: Params) -> Posed:
     extra = torch.stack([head.occlusion_HV[hair + 1], head.scalp_HV[hair + 1]], 2)
     number = torch.arange(count, device=turn.device)
     parts = [(points, normals, extra, head.faces, number)]
-    for kind, strands in enumerate(assets.hair):
-        which = torch.nonzero(hair == kind).squeeze(1)
-        if len(which):
-            moved, out = _hair(strands, identity[which], own[which], turn[which], shift[which])
-            parts.append((moved, out, moved.new_ones((*moved.shape[:2], 2)), strands.faces, which))
-    for kind, frame in enumerate(assets.glasses.values()):
-        which = torch.nonzero(params.person["glasses"] == kind).squeeze(1)
-        if len(which):
-            moved = frame.rest_V3 + (identity[which] @ frame.basis_KV).reshape(len(which), -1, 3)
-            moved = _turned(moved, turn[which]) + shift[which, None]
-            out = frame.normals_V3 @ turn[which].transpose(1, 2)
-            parts.append((moved, out, moved.new_ones((*moved.shape[:2], 2)), frame.faces, which))
+    for kind, which in params.hair.items():
+        strands = assets.hair[kind]
+        moved, out = _hair(strands, identity[which], own[which], turn[which], shift[which])
+        parts.append((moved, out, moved.new_ones((*moved.shape[:2], 2)), strands.faces, which))
+    for kind, which in params.glasses.items():
+        frame = list(assets.glasses.values())[kind]
+        moved = frame.rest_V3 + (identity[which] @ frame.basis_KV).reshape(len(which), -1, 3)
+        moved = _turned(moved, turn[which]) + shift[which, None]
+        out = frame.normals_V3 @ turn[which].transpose(1, 2)
+        parts.append((moved, out, moved.new_ones((*moved.shape[:2], 2)), frame.faces, which))
     return _gathered(
         assets, parts, turn,
         torch.cat([_turned(eyes[..., :3], turn) + shift[:, None], eyes[..., 3:]], 2),
@@ -196,8 +208,7 @@ def _bent(points_BV3: Tensor, share_V: Tensor, turn_B33: Tensor) -> Tensor:
 
 def _turned_eyes(points_BV3: Tensor, head: Head, eyes_B24: Tensor, gaze_B33: Tensor) -> Tensor:
     points_BV3 = points_BV3.clone()
-    for number in (1, 2):
-        which = torch.nonzero(head.eye_of_V == number).squeeze(1)
+    for number, which in ((1, head.left_eye), (2, head.right_eye)):
         centre = eyes_B24[:, number - 1 : number, :3]
         turned = (points_BV3[:, which] - centre) @ gaze_B33.transpose(1, 2)
         points_BV3[:, which] = EYE_SHRINK * turned + centre

@@ -36,7 +36,7 @@ from distill.people.surface import Points, dot, of, unit
 from distill.people.texture import weighted
 from distill.people.types import Shot
 
-CHUNK_CPU, CHUNK_CUDA = 4, 64
+CHUNK_CPU, CHUNK_CUDA = 4, 128
 VISIBLE_CM = 0.35
 
 
@@ -124,7 +124,7 @@ def _render(assets: Assets, params: Params, size_px: int, factor: int) -> Render
     chosen = _choose(assets, posed, buffer, count, size_px, factor, px_per_cm)
     points = _points(assets, posed, screen, buffer, chosen)
     colour, part = _shaded(assets, params, posed, points, view, px_per_cm)
-    behind = backdrop(params.scene["background_seed"].cpu(), size_px, assets.device)
+    behind = backdrop(params.backgrounds, size_px, assets.device)
     light, alpha = _resolve(tone(colour), chosen, behind.reshape(-1, 3), factor)
     rgb = display(light).reshape(count, size_px, size_px, 3)
     landmarks, visible = _landmarks(posed, view, buffer, count, factor)
@@ -215,8 +215,8 @@ def _points(assets: Assets, posed: Posed, screen: Screen, buffer: Tensor, chosen
     picture = posed.triangles.picture_T.index_select(0, triangle)
     along = torch.stack([dot(of(posed.turn_B33[:, k], picture), fixed[2:5]) for k in range(3)])
     return Points(
-        picture, assets.kind_A.index_select(0, template), now[:3], unit(now[3:6]), *now[6:].clamp_(0, 1),
-        fixed[0], fixed[1], unit(along), fixed[5:8], assets.card_A.index_select(0, template),
+        picture, assets.kind_A.index_select(0, template), now[:3], unit(now[3:6]), now[6].clamp(0, 1),
+        now[7].clamp(0, 1), fixed[0], fixed[1], unit(along), fixed[5:8], assets.card_A.index_select(0, template),
     )  # fmt: skip
 
 
