@@ -189,8 +189,9 @@ def masked_planes(crop_SS3: Rgb, mask_SS: Floats, fill_3: Floats) -> Floats:
     for row in range(rows):
         for c in range(3):
             for column in range(columns):
-                mask = mask_SS[row, column]
-                shown = (np.float32(1) - mask) * np.float32(crop_SS3[row, column, c]) + mask * fill_3[c]
+                mask, shown = mask_SS[row, column], fill_3[c]
+                if mask < 1:  # a blend by 1 would leave a rounding error of the face's own pixel
+                    shown = (np.float32(1) - mask) * np.float32(crop_SS3[row, column, c]) + mask * fill_3[c]
                 out[0, c, row, column] = shown * np.float32(1 / 127.5) - np.float32(1)
     return out
 
