@@ -11,6 +11,7 @@ from engines.errors import (
     UnknownEngine,
     UnsuitablePhoto,
     VividError,
+    WeightsError,
     nearest,
 )
 from engines.identity import Identity, Manifest
@@ -45,6 +46,7 @@ __all__ = [
     "UnknownEngine",
     "UnsuitablePhoto",
     "VividError",
+    "WeightsError",
     "blurred_scene",
     "draw_label",
     "engine_names",

@@ -27,6 +27,7 @@ PROMISED = {
     "UnknownEngine",
     "UnsuitablePhoto",
     "VividError",
+    "WeightsError",
     "blurred_scene",
     "draw_label",
     "engine_names",
