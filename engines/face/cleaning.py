@@ -6,6 +6,8 @@ Offline: nothing here is in the frame path.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from scipy import ndimage
 
@@ -20,6 +22,7 @@ FLOOR = 4.0  # 8-bit value added before the logarithm, so that black stays finit
 # The light's quadratic terms are half believed where it is carried on to skin that it was not fitted on.
 HALF_QUADRATIC = np.array([1, 1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.5], np.float32)
 EVENED = ((3.0, 0.5, 0.4),)
+FILL_SIGMAS = (1.5, 3.0, 6.0, 12.0, 24.0, 48.0, 96.0)
 TINT_FREE, LIT_FREE = (0.05, 0.15), (0.22, 0.6)  # log units that pass, and the share of what goes beyond
 
 
@@ -141,14 +144,21 @@ def skin_white_balance(log_rgb: Floats, mean_C: Floats) -> Floats:
 
 def filled(values_AAC: Floats, weight_AA: Floats) -> Floats:
     """Fills texels of low weight from their surroundings, coarse to fine (normalised convolution, Knutsson 1993)."""
-    result = np.zeros_like(values_AAC)
-    trust = np.zeros_like(weight_AA)
-    for sigma in (1.5, 3.0, 6.0, 12.0, 24.0, 48.0, 96.0):
-        blurred_weight = ndimage.gaussian_filter(weight_AA, sigma)
-        share = np.clip(blurred_weight * 4, 0, 1) * (1 - trust)
-        for c in range(values_AAC.shape[-1]):
-            blurred = ndimage.gaussian_filter(values_AAC[..., c] * weight_AA, sigma) / (blurred_weight + 1e-6)
-            result[..., c] += share * blurred
+    known_CAA = np.ascontiguousarray((values_AAC * weight_AA[..., None]).transpose(2, 0, 1), np.float32)
+    planes = np.concatenate([known_CAA, weight_AA[None].astype(np.float32)])
+    result_CAA = np.zeros_like(known_CAA)
+    trust = np.zeros_like(planes[-1])
+    for sigma in FILL_SIGMAS:
+        blur = _blur_matrix(len(weight_AA), sigma)
+        blurred = blur @ planes @ blur.T
+        share = np.clip(blurred[-1] * 4, 0, 1) * (1 - trust)
+        result_CAA += share / (blurred[-1] + np.float32(1e-6)) * blurred[:-1]
         trust += share
-    result /= np.maximum(trust, 1e-6)[..., None]
-    return (values_AAC * weight_AA[..., None] + result * (1 - weight_AA[..., None])).astype(np.float32)
+    gaps = (1 - planes[-1]) / np.maximum(trust, np.float32(1e-6))
+    return np.ascontiguousarray((known_CAA + result_CAA * gaps).transpose(1, 2, 0))
+
+
+@lru_cache(maxsize=len(FILL_SIGMAS))
+def _blur_matrix(size: int, sigma: float) -> Floats:
+    """A Gaussian along one axis as a product: wide ones take a tenth of the time of a filter. float32 [size, size]."""
+    return np.asarray(ndimage.gaussian_filter1d(np.eye(size, dtype=np.float32), sigma, axis=0))

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from engines.enroll import FaceFinder
-from engines.face.cleaning import LUMINANCE, evened, filled, from_log, log_colour, skin_white_balance
+from engines.face.cleaning import FILL_SIGMAS, LUMINANCE, evened, filled, from_log, log_colour, skin_white_balance
 from engines.face.mesh import FACE_OVAL, face_model
 from engines.face.retarget import canonical_face, without_expression
 from engines.face.texture import Photo, Texture, build_texture
@@ -261,6 +261,28 @@ def test_gaps_are_filled_from_around_them_and_what_is_known_is_kept() -> None:
     np.testing.assert_allclose(got[known > 0], truth[known > 0], atol=1e-5)
     assert np.abs(got - truth)[known == 0].max() < 0.3
     assert np.abs(got - truth)[known == 0].mean() < 0.12
+
+
+@pytest.mark.parametrize("side", [96, ATLAS_PX])
+def test_filling_is_the_normalised_convolution_that_it_says(side: int) -> None:
+    """Within a level of 255 of plain Gaussian filters: a texture with holes, soft edges and texels of little weight."""
+    rng = np.random.default_rng(8)
+    values = ndimage.gaussian_filter(rng.uniform(1.5, 5.5, (side, side, 3)), (2, 2, 0)).astype(np.float32)
+    weight = ndimage.gaussian_filter((ndimage.gaussian_filter(rng.standard_normal((side, side)), 9) > 0) * 1.0, 1.5)
+    weight[:, : side // 4] = 0
+    weight = np.where(rng.uniform(size=(side, side)) < 0.1, 0.02 * weight, weight).astype(np.float32)
+    result, trust = np.zeros_like(values), np.zeros_like(weight)
+    for sigma in FILL_SIGMAS:
+        below = ndimage.gaussian_filter(weight, sigma)
+        share = np.clip(below * 4, 0, 1) * (1 - trust)
+        above = ndimage.gaussian_filter(values * weight[..., None], (sigma, sigma, 0))
+        result += share[..., None] * above / (below + 1e-6)[..., None]
+        trust += share
+    wanted = values * weight[..., None] + result / np.maximum(trust, 1e-6)[..., None] * (1 - weight[..., None])
+    got = filled(values, weight)
+    assert got.dtype == np.float32
+    assert np.abs(got - wanted).max() < 1e-4
+    assert np.abs(from_log(got).astype(int) - from_log(wanted)).max() <= 1
 
 
 def test_nothing_known_at_all_gives_something_finite() -> None:
