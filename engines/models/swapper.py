@@ -1,0 +1,60 @@
+"""Everything learned that draws a face: autoencoder, denoiser and face encoder, as one configuration describes them."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from engines.models import autoencoder
+from engines.models.config import SwapperConfig
+from engines.models.denoiser import Denoiser
+from engines.models.face_encoder import FaceEncoder
+from engines.schedule import Schedule
+from engines.window import Window
+
+
+class Swapper(nn.Module):
+    """A container: engines.models.step makes graphs of it, training takes it apart."""
+
+    def __init__(self, config: SwapperConfig) -> None:
+        """Raises ValueError where the parts do not fit each other."""
+        super().__init__()
+        _check(config)
+        self.config = config
+        self.schedule = Schedule.of(config.schedule)
+        self.window = Window(config.window.frames, config.window.sinks)
+        self.autoencoder = autoencoder.build(config.autoencoder)
+        self.denoiser = Denoiser(config.denoiser, memory_encoder=config.window.memory == "memory_encoder")
+        self.face_encoder = FaceEncoder(config.face_encoder)
+
+    def initialise(self, seed: int = 0) -> Swapper:
+        """Random weights, the same for the same seed, in float32 on the CPU. Returns itself."""
+        generator = torch.Generator().manual_seed(seed)
+        for part in (self.autoencoder, self.denoiser, self.face_encoder):
+            part.initialise(generator)
+        return self
+
+
+def _check(config: SwapperConfig) -> None:
+    denoiser, face_encoder = config.denoiser, config.face_encoder
+    smallest = config.latent_px / 2 ** (len(denoiser.widths) - 1)
+    if not smallest.is_integer():
+        raise ValueError(f"a latent of {config.latent_px} cannot be halved {len(denoiser.widths) - 1} times")
+    if denoiser.latent_channels != config.autoencoder.latent_channels:
+        raise ValueError(
+            f"the denoiser's latents have {denoiser.latent_channels} channels, "
+            f"the autoencoder's {config.autoencoder.latent_channels}"
+        )
+    if denoiser.token_width != face_encoder.token_width:
+        raise ValueError(
+            f"the denoiser takes tokens of width {denoiser.token_width}, "
+            f"the face encoder gives {face_encoder.token_width}"
+        )
+    if config.window.frames > denoiser.positions:
+        raise ValueError(f"a window of {config.window.frames} frames is longer than the {denoiser.positions} positions")
+    last = math.pi / 2 + 1e-6 if config.schedule.kind == "trig" else 999
+    times = config.schedule.times
+    if not all(0 < t <= last for t in times) or list(times) != sorted(times, reverse=True):
+        raise ValueError(f"times must fall from at most {last:.6g} to above 0, not {times}")
