@@ -2,10 +2,12 @@
 
 Dimensions as in engines.models.autoencoder; L levels of `config.widths`, the last at latent size.
 
-Made for what a CPU does fast (docs/decisions): the picture is folded into channels at once (pixel unshuffle by
-8 / 2^(L-1)), every product is a plain 3x3 convolution with many channels, residual blocks have no norm and only a ReLU
-between their two convolutions (EDSR, arXiv 1707.02921): runtimes fuse each block into two operations. Time enters in
-one (2+1)D block at latent size, blended by a learned weight as in the large autoencoder.
+Made for what a CPU does fast, measured shape by shape (docs/log.md): the first convolution strides over 8 / 2^(L-1)
+pixels at once, nearly every product is a plain 3x3 convolution with many channels, residual blocks have no norm and
+only a ReLU between their two convolutions (EDSR, arXiv 1707.02921): runtimes fuse each block into two operations. Sizes
+change by strided and transposed convolutions, which take half the time of the pixel (un)shuffles that they equal; only
+the last one, to three channels, is a shuffle. Time enters in one (2+1)D block at latent size, blended by a learned
+weight as in the large autoencoder.
 
 Without norms the initial scale is all that keeps activations in range: convolutions keep the variance, each block
 adds 1/(2 blocks) of it.
@@ -55,6 +57,10 @@ class TimeBlock(nn.Module):
         return cast(Tensor, self.time_mixer(x, self.conv2.pass_through(hidden, passage)))
 
 
+def encoder_widths(config: AutoencoderConfig) -> tuple[int, ...]:
+    return config.encoder_widths or config.widths
+
+
 def plain_blocks(channels: int, count: int) -> nn.Sequential:
     return nn.Sequential(*[PlainBlock(channels) for _ in range(count)])
 
@@ -64,16 +70,15 @@ class TinyEncoder(nn.Module):
 
     def __init__(self, config: AutoencoderConfig, fold_by: int) -> None:
         super().__init__()
-        widths = config.widths
+        widths = encoder_widths(config)
         blocks = config.encoder_blocks or config.blocks
-        self.conv_in = nn.Conv2d(PICTURE_CHANNELS * fold_by**2, widths[0], 3, padding=1)
+        self.conv_in = nn.Conv2d(PICTURE_CHANNELS, widths[0], 2 * fold_by, stride=fold_by, padding=fold_by // 2)
         self.levels = nn.ModuleList(plain_blocks(width, blocks) for width in widths)
         self.downs = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths))
         self.time = TimeBlock(widths[-1]) if config.temporal_encoder else None
-        self.fold_by = fold_by
 
     def forward(self, x_N3HW: Tensor, passage: Passage) -> Tensor:
-        x = self.levels[0](self.conv_in(F.pixel_unshuffle(x_N3HW, self.fold_by)))
+        x = self.levels[0](self.conv_in(x_N3HW))
         for down, level in zip(self.downs, list(self.levels)[1:], strict=True):
             x = level(down(x))
         return cast(Tensor, x if self.time is None else self.time(x, passage))
@@ -88,7 +93,7 @@ class TinyDecoder(nn.Module):
         self.conv_in = nn.Conv2d(config.latent_channels, widths[0], 3, padding=1)
         self.time = TimeBlock(widths[0]) if config.temporal_decoder else None
         self.levels = nn.ModuleList(plain_blocks(width, config.blocks) for width in widths)
-        self.ups = nn.ModuleList(nn.Conv2d(a, 4 * b, 1) for a, b in pairwise(widths))
+        self.ups = nn.ModuleList(nn.ConvTranspose2d(a, b, 2, stride=2) for a, b in pairwise(widths))
         self.conv_out = nn.Conv2d(widths[-1], PICTURE_CHANNELS * fold_by**2, 3, padding=1)
         self.fold_by = fold_by
 
@@ -98,7 +103,7 @@ class TinyDecoder(nn.Module):
             x = self.time(x, passage)
         x = self.levels[0](x)
         for up, level in zip(self.ups, list(self.levels)[1:], strict=True):
-            x = level(F.pixel_shuffle(up(x), 2))
+            x = level(up(x))
         return F.pixel_shuffle(cast(Tensor, self.conv_out(x)), self.fold_by)
 
 
@@ -106,12 +111,15 @@ class TinyAutoencoder(Autoencoder):
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__(config)
         levels = len(config.widths)
-        if not 1 <= levels <= 4:
-            raise ValueError(f"an autoencoder of kind tiny has 1 to 4 widths, not {levels}")
+        if not 1 <= levels <= 3:
+            raise ValueError(f"an autoencoder of kind tiny has 1 to 3 widths, not {levels}")
+        if len(encoder_widths(config)) != levels:
+            raise ValueError(f"encoder and decoder have as many widths, not {config.encoder_widths}, {config.widths}")
         fold_by = REDUCTION // 2 ** (levels - 1)
         self.encoder = TinyEncoder(config, fold_by)
-        self.to_mean = nn.Conv2d(config.widths[-1], config.latent_channels, 3, padding=1)
-        self.to_log_variance = nn.Conv2d(config.widths[-1], config.latent_channels, 3, padding=1)
+        features = encoder_widths(config)[-1]
+        self.to_mean = nn.Conv2d(features, config.latent_channels, 3, padding=1)
+        self.to_log_variance = nn.Conv2d(features, config.latent_channels, 3, padding=1)
         self.decoder = TinyDecoder(config, fold_by)
         self.initialise()
 
@@ -134,16 +142,21 @@ class TinyAutoencoder(Autoencoder):
                 if isinstance(module, nn.Conv2d | nn.Conv3d):
                     variance = gains.get(id(module), 1.0) / module.weight[0].numel()
                     nn.init.normal_(module.weight, std=variance**0.5, generator=generator)
-                    assert module.bias is not None
+                elif isinstance(module, nn.ConvTranspose2d):
+                    first = torch.empty_like(module.weight[:, :, :1, :1])
+                    nn.init.normal_(first, std=first.shape[0] ** -0.5, generator=generator)
+                    nn.init.zeros_(module.weight)  # starts by repeating each pixel: no chequerboard
+                    with torch.no_grad():
+                        module.weight += first
+                if isinstance(module, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d) and module.bias is not None:
                     nn.init.zeros_(module.bias)
         assert self.to_log_variance.bias is not None
         nn.init.constant_(self.to_log_variance.bias, -6.0)  # posteriors start narrow
 
     def encoder_shapes(self, size_px: int) -> tuple[Shape, ...]:
-        return self._shapes(size_px) if self.config.temporal_encoder else ()
+        shape = (encoder_widths(self.config)[-1], size_px // REDUCTION)
+        return (shape, shape) if self.config.temporal_encoder else ()
 
     def decoder_shapes(self, size_px: int) -> tuple[Shape, ...]:
-        return self._shapes(size_px) if self.config.temporal_decoder else ()
-
-    def _shapes(self, size_px: int) -> tuple[Shape, ...]:
-        return ((self.config.widths[-1], size_px // REDUCTION),) * 2
+        shape = (self.config.widths[-1], size_px // REDUCTION)
+        return (shape, shape) if self.config.temporal_decoder else ()

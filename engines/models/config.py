@@ -44,6 +44,7 @@ class AutoencoderConfig(StrictModel):
         2, ge=1, description="residual blocks per level; kl's decoder has one more, as Stable Diffusion's"
     )
     encoder_blocks: int = Field(0, ge=0, description="residual blocks per level of the encoder; 0: as many as blocks")
+    encoder_widths: tuple[int, ...] = Field((), description="of the encoder, which runs twice a frame; tiny only")
     encoder_padding: Literal["corner", "around"] = Field(
         "corner", description="of strided convolutions, kl only: right and bottom (Stable Diffusion), or VividFace's"
     )
