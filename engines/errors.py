@@ -4,7 +4,8 @@ VividError                       one clear line; the command line prints it and 
 ├── SettingError                 an unknown or impossible setting; names the nearest valid one
 │   └── UnknownEngine            no engine of that name
 ├── EngineUnavailable            asked for and not there; carries the command that mends it
-│   └── EngineRefused            a built engine that may not draw: damaged, of another machine, or wrong numbers
+│   ├── EngineRefused            a built engine that may not draw: damaged, of another machine, or wrong numbers
+│   └── EngineBusy               the time that sessions may take together is promised to others; says how much
 ├── NotBuilt                     a build that cannot be, or came to nothing; the store is as it was before
 │   ├── StoreBusy                another process is building; says which
 │   └── NoRoom                   the disk or the memory is too small, with figures
@@ -40,6 +41,10 @@ class EngineUnavailable(VividError):
 
 class EngineRefused(EngineUnavailable):
     """A built engine that may not draw: it is damaged, was built for another machine, or gives wrong numbers."""
+
+
+class EngineBusy(EngineUnavailable):
+    """The engine has no room for one more session; the message has the figures that were measured."""
 
 
 class NotBuilt(VividError):
