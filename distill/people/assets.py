@@ -17,10 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distill.errors import DataMissing
 from distill.people import meshes
 from distill.people.meshes import F32, I64
-from distill.people.paint import Paint, load_paint
+from distill.people.paint import Paint, load_paint, missing
 from distill.people.types import IDENTITY_MODES
 
 
@@ -52,6 +51,7 @@ class Kind(IntEnum):
     HAIR = 5
     LASH = 6
     GLASSES = 7
+    LENS = 8
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,14 @@ class Facts:
 
 @dataclass(frozen=True)
 class Faces:
-    """Triangles of one mesh: those without holes and those whose picture has some. Corners, and template triangles."""
+    """A mesh's triangles: without holes, with some in their picture, seen through. Corners, and template triangles."""
 
     whole_T3: Tensor
     whole_T: Tensor
     holed_T3: Tensor
     holed_T: Tensor
+    veil_T3: Tensor
+    veil_T: Tensor
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,7 @@ GLASSES = ("round", "square", "thin")
 def arrays(folder: Path, name: str) -> dict[str, NDArray[np.generic]]:
     path = folder / name
     if not path.is_file():
-        raise DataMissing(f"{path} is missing; see ../shared/data/README.md for where it comes from")
+        raise missing(f"{path} is missing; see ../shared/data/README.md for where it comes from")
     with np.load(path) as file:
         return {key: file[key] for key in file.files}
 
@@ -177,7 +179,7 @@ def load_assets(data_folder: Path | str, device: str | torch.device = "cpu") -> 
     """Reads and prepares everything (some seconds). Raises DataMissing with the path of what is not there."""
     folder = Path(data_folder)
     if not folder.is_dir():
-        raise DataMissing(f"{folder} is missing: the folder with the face model, skins and hair")
+        raise missing(f"{folder} is missing: the folder with the face model, skins and hair")
     lite, full = arrays(folder, "ict/ict_lite_f16.npz"), arrays(folder, "ict/ict_full_f16.npz")
     points, hairs = arrays(folder, "mediapipe/mediapipe_face.npz"), arrays(folder, "hair_ict/hair_ict.npz")
     target = torch.device(device)
@@ -195,7 +197,8 @@ def load_assets(data_folder: Path | str, device: str | torch.device = "cpu") -> 
         firsts.append(first)
         first += len(mesh.tri)
         parts.append(mesh.corner_values)
-        kinds.append(np.full(len(mesh.tri), int(kind)))
+        solid = np.arange(len(mesh.tri)) < len(mesh.tri) - mesh.lenses
+        kinds.append(np.where(solid, int(kind), int(Kind.LENS)))
         cards.append(np.full(len(mesh.tri), number if kind == Kind.HAIR else -1))
     kind_A = np.concatenate(kinds)
 
@@ -208,10 +211,16 @@ def load_assets(data_folder: Path | str, device: str | torch.device = "cpu") -> 
     values, card_A = np.concatenate(parts), np.concatenate(cards)
     solid_A, shown_A = paint.solid_and_shown(values.reshape(-1, 3, 8)[..., :2], card_A)
 
+    veiled_A = (kind_A == Kind.LASH) | (kind_A == Kind.LENS)
+
     def faces(tri: I64, start: int) -> Faces:
         here = slice(start, start + len(tri))
-        whole, holed = np.nonzero(solid_A[here])[0], np.nonzero(shown_A[here] & ~solid_A[here])[0]
-        return Faces(i64(tri[whole]), i64(start + whole), i64(tri[holed]), i64(start + holed))
+        veil_A = veiled_A[here]
+        whole, holed = np.nonzero(solid_A[here] & ~veil_A)[0], np.nonzero(shown_A[here] & ~solid_A[here] & ~veil_A)[0]
+        veil = np.nonzero(veil_A)[0]
+        return Faces(
+            i64(tri[whole]), i64(start + whole), i64(tri[holed]), i64(start + holed), i64(tri[veil]), i64(start + veil)
+        )
 
     covers = [meshes.scalp_share(base, mesh) for mesh in strands]
     scalp = np.stack([np.zeros(len(base.mean), np.float32), *covers])
@@ -234,7 +243,7 @@ def load_assets(data_folder: Path | str, device: str | torch.device = "cpu") -> 
     facts = Facts(paint.skin_names, paint.brow_names, names, paint.iris_names, tuple(str(n) for n in lite["exp_names"]))
     return Assets(
         facts, head, hair, glasses, _landmarks(full, points, target), f32(values), i64(kind_A),
-        torch.from_numpy((kind_A == Kind.HAIR) | (kind_A == Kind.LASH)).to(target),
+        torch.from_numpy((kind_A == Kind.HAIR) | veiled_A).to(target),
         torch.from_numpy(np.isin(kind_A, [int(kind) for kind in SHADOWS])).to(target), i64(card_A),
         paint.to(target),
     )  # fmt: skip

@@ -12,12 +12,12 @@ from distill.people.assets import Assets, Kind, Part
 from distill.people.hair import shade_hair
 from distill.people.paint import IRIS_SHARE
 from distill.people.pose import Params, Posed
-from distill.people.shade import Lamp, ambient, diffuse, gloss, mirrored
+from distill.people.shade import Lamp, ambient, diffuse, gloss, mirrored, softbox
 from distill.people.surface import Points, cross, dot, hair_lab, linear_from_lab, of, skin, unit
 from distill.people.texture import level_for, look_up, taps
 
 IRIS_RAD = 0.40
-KAPPA_DEG = 4.5
+CATCHLIGHT = 26.0  # a lamp in a wet eye, over what it gives to a surface facing it
 
 
 @dataclass(frozen=True)
@@ -111,11 +111,11 @@ def shade_eye(world: Surroundings, at: Points, lamps: list[Lamp], view_3N: Tenso
     normal = unit(out + bulge * (out - axis))
     lid = at.sky_N
     received = diffuse(lamps, out, (0.25, 0.2, 0.2)) * (0.4 + 0.6 * lid) + ambient(params, at, out) * lid
-    shine = gloss(lamps, normal, view_3N, torch.full_like(angle, 0.17), 0.035).clamp_(max=3)
+    seen = mirrored(normal, view_3N)
     away = 1 - dot(normal, view_3N).clamp_(0, 1)
     fresnel = 0.03 + 0.5 * away.square().square_() * away
-    mirror = ambient(params, at, mirrored(normal, view_3N)) * fresnel * lid
-    return albedo * received + shine + mirror, torch.full_like(who, int(Part.EYE))
+    mirror = ambient(params, at, seen) + softbox(params, who, seen, 0.955, 0.045, CATCHLIGHT)
+    return albedo * received + mirror * (fresnel * lid), torch.full_like(who, int(Part.EYE))
 
 
 def shade_cards(world: Surroundings, at: Points, lamps: list[Lamp], view_3N: Tensor) -> Shaded:

@@ -21,6 +21,7 @@ Arrays = Mapping[str, NDArray[np.generic]]
 SOCKETS = (2, 3, 4)  # parts of the model inside the mouth and behind the eyes
 MOUTH = (5, 6)  # gums and teeth, which this model has a little too far out for lively lips
 TEETH_SHRINK, TEETH_BACK = np.array([0.95, 1, 1], np.float32), np.array([0, 0, -0.2], np.float32)
+LENS_CM = 11.0  # radius of the ball that a lens is cut from
 NECK_Y = (-14.5, -6.5)  # below the first the shoulders stay, above the second the head turns
 
 
@@ -55,6 +56,7 @@ class FittedMesh:
     near: I64
     tri: I64
     corner_values: F32
+    lenses: int = 0  # so many triangles at the end
 
 
 def unit(vectors: F32) -> F32:
@@ -277,13 +279,24 @@ def _tube(path: F32, radius: float, closed: bool, sides: int = 5) -> tuple[F32, 
     return points, normals, tri.astype(np.int64)
 
 
+def _lens(rim: F32, side: int) -> tuple[tuple[F32, F32], I64]:
+    """A lens within a rim, of the left eye or (side -1) the right one: points and their normals, triangles."""
+    middle = rim.mean(axis=0)
+    points = np.concatenate([rim, middle[None]])
+    bent = np.concatenate([(points - middle)[:, :2] / LENS_CM, np.ones((len(points), 1), np.float32)], axis=1)
+    ends = np.arange(len(rim))
+    fan = np.stack([ends, np.roll(ends, -1), np.full(len(rim), len(rim))], axis=1)
+    flip = np.array([side, 1, 1], np.float32)
+    return (points * flip, unit(bent.astype(np.float32)) * flip), fan
+
+
 def glasses_mesh(kind: str, head: HeadMesh) -> FittedMesh:
     """Two rims, a bridge and two temples, before the mean head's eyes."""
     radius = {"round": 0.12, "square": 0.16, "thin": 0.07}[kind]
     power = {"round": 2.0, "square": 4.0, "thin": 2.6}[kind]
-    wide, high = {"round": (2.35, 2.2), "square": (2.7, 1.95), "thin": (2.5, 1.6)}[kind]
+    wide, high = {"round": (2.35, 2.2), "square": (2.62, 1.9), "thin": (2.5, 1.6)}[kind]
     eye = head.eyes[0]
-    middle = np.array([eye[0] + 0.15, eye[1] - 0.35, eye[2] + eye[3] + 1.5], np.float32)
+    middle = np.array([eye[0] + 0.3, eye[1] - 0.3, eye[2] + eye[3] + 1.6], np.float32)
     angle = np.linspace(0, 2 * np.pi, 28, endpoint=False)
     cos, sin = np.cos(angle), np.sin(angle)
     x = wide * np.sign(cos) * np.abs(cos) ** (2 / power)
@@ -305,10 +318,16 @@ def glasses_mesh(kind: str, head: HeadMesh) -> FittedMesh:
         normals.append(n)
         tri.append(t_ + count)
         count += len(p)
+    for side in (1, -1):
+        glass, fan = _lens(rim, side)
+        points.append(glass[0])
+        normals.append(glass[1])
+        tri.append(fan + count)
+        count += len(glass[0])
     rest, all_tri = np.concatenate(points), np.concatenate(tri)
     # The frame is stiff: it follows the head as a whole, by the skull round eyes, nose and ears.
     basis, near = follow(rest, head)
     system = np.c_[rest, np.ones(len(rest))]
     stiff = np.stack([system @ np.linalg.lstsq(system, mode, rcond=None)[0] for mode in basis]).astype(np.float32)
     values = corner_table(rest, all_tri, np.zeros((len(all_tri), 3, 2), np.float32), np.concatenate(normals))
-    return FittedMesh(rest, stiff, np.concatenate(normals), near, all_tri, values)
+    return FittedMesh(rest, stiff, np.concatenate(normals), near, all_tri, values, 2 * len(rim))

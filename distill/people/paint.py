@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from distill.errors import DataMissing
 from distill.people.meshes import F32, I64, HeadMesh
 from distill.people.rasterise import EMPTY, Screen, Triangles, empty_buffer, place, rasterise, triangle_of, weights
 from distill.people.texture import Pyramid, pyramid
@@ -101,6 +100,13 @@ class Paint:
         return solid, shown
 
 
+def missing(message: str) -> Exception:
+    """DataMissing, imported only now: its base class lives in `engines`, which a bare GPU server cannot import."""
+    from distill.errors import DataMissing
+
+    return DataMissing(message)
+
+
 def linear(display: F32) -> F32:
     """sRGB values 0..1 to linear light."""
     return np.asarray(np.where(display <= 0.04045, display / 12.92, ((display + 0.055) / 1.055) ** 2.4), np.float32)
@@ -117,7 +123,7 @@ def lab(rgb: F32) -> F32:
 def picture(path: Path, size_px: int | None = None, mode: str = "RGB") -> F32:
     """Display values 0..1."""
     if not path.is_file():
-        raise DataMissing(f"{path} is missing")
+        raise missing(f"{path} is missing")
     with Image.open(path) as image:
         converted = image.convert(mode)
         if size_px is not None and converted.size != (size_px, size_px):
@@ -132,7 +138,7 @@ def table(pictures_SHWC: list[F32]) -> Pyramid:
 def named(folder: Path, ending: str) -> list[str]:
     names = sorted(path.name[: -len(ending)] for path in folder.glob(f"*{ending}"))
     if not names:
-        raise DataMissing(f"{folder}/*{ending} is missing")
+        raise missing(f"{folder}/*{ending} is missing")
     return names
 
 

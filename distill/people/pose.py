@@ -21,6 +21,7 @@ from distill.people.types import Person, Posture, Scene, Shot
 MIDDLE = (0.0, 2.0, 1.0)  # of the head, in the model's space: what the camera looks at
 PIVOT = (0.0, -3.0, 1.0)  # where the head turns: the neck's top
 LID_DEG = 25.0  # the gaze at which eyeLook* is fully on
+KAPPA_DEG = 4.0
 EYE_SHRINK = 0.985  # keeps the eyeballs behind closed lids
 KINDS_OF_GLASSES = {"none": -1, "round": 0, "square": 1, "thin": 2}
 
@@ -64,6 +65,7 @@ class Posed:
     template_T: Tensor
     throws_T: Tensor  # shadow: all but what lies within the head, and lashes
     solid: int  # the first so many triangles have no holes
+    veiled: int  # from here on they are seen through
     turn_B33: Tensor
     eyes_B24: Tensor
     gaze_B23: Tensor
@@ -137,6 +139,7 @@ def pose(assets: Assets, params: Params) -> Posed:
     eyes = head.eyes_24 + torch.einsum("bk,kec->bec", identity, head.eyes_K24)
     gaze_yaw, gaze_pitch = params.posture["gaze_deg"].unbind(1)
     gaze = rotation(gaze_yaw, gaze_pitch, torch.zeros_like(gaze_yaw))
+    gaze = gaze[:, None] @ _vergence(params, eyes)
     points = _turned_eyes(points, head, eyes, gaze)
     points = _bent(points, head.turn_V, turn)
     normals = vertex_normals(points, head)
@@ -158,7 +161,7 @@ def pose(assets: Assets, params: Params) -> Posed:
     return _gathered(
         assets, parts, turn,
         torch.cat([_turned(eyes[..., :3], turn) + shift[:, None], eyes[..., 3:]], 2),
-        (turn @ gaze)[:, :, 2][:, None].expand(-1, 2, -1),
+        (turn[:, None] @ gaze)[..., 2],
         _landmarks(assets, identity, face, turn) + shift[:, None],
     )  # fmt: skip
 
@@ -173,11 +176,15 @@ def _gathered(
     points, normals, extra, owner = [], [], [], []
     whole: list[tuple[Tensor, Tensor, Tensor]] = []
     holed: list[tuple[Tensor, Tensor, Tensor]] = []
+    veil: list[tuple[Tensor, Tensor, Tensor]] = []
     count = 0
     for p, n, e, faces, which in pieces:
         start = count + p.shape[1] * torch.arange(len(p), device=turn.device)
-        sorts = ((faces.whole_T3, faces.whole_T, whole), (faces.holed_T3, faces.holed_T, holed))
-        for corners, template, into in sorts:
+        for corners, template, into in (
+            (faces.whole_T3, faces.whole_T, whole),
+            (faces.holed_T3, faces.holed_T, holed),
+            (faces.veil_T3, faces.veil_T, veil),
+        ):
             into.append((
                 (corners[None] + start[:, None, None]).reshape(-1, 3),
                 which[:, None].expand(-1, len(corners)).reshape(-1),
@@ -188,11 +195,12 @@ def _gathered(
         extra.append(e.reshape(-1, 2))
         owner.append(which[:, None].expand(-1, p.shape[1]).reshape(-1))
         count += p.shape[0] * p.shape[1]
-    corners_T3, picture_T, template_T = (torch.cat(column) for column in zip(*whole, *holed, strict=True))
+    corners_T3, picture_T, template_T = (torch.cat(column) for column in zip(*whole, *holed, *veil, strict=True))
     triangles = Triangles(corners_T3, picture_T, assets.two_sided_A[template_T])
     return Posed(
         torch.cat(points), torch.cat(normals), torch.cat(extra), torch.cat(owner), triangles, template_T,
-        assets.throws_A[template_T], sum(len(part[0]) for part in whole), turn, eyes, gaze, landmarks,
+        assets.throws_A[template_T], sum(len(part[0]) for part in whole),
+        sum(len(part[0]) for part in (*whole, *holed)), turn, eyes, gaze, landmarks,
     )  # fmt: skip
 
 
@@ -206,11 +214,23 @@ def _bent(points_BV3: Tensor, share_V: Tensor, turn_B33: Tensor) -> Tensor:
     return torch.lerp(points_BV3, _turned(points_BV3, turn_B33), share_V[:, None])
 
 
-def _turned_eyes(points_BV3: Tensor, head: Head, eyes_B24: Tensor, gaze_B33: Tensor) -> Tensor:
+def _vergence(params: Params, eyes_B24: Tensor) -> Tensor:
+    """Both eyes turned towards what they look at, as far away as the camera: [B, 2, 3, 3].
+
+    The axis that an iris shows points outwards of the line of sight by `KAPPA_DEG`, so irises look nearly parallel.
+    """
+    across = eyes_B24[:, :, 0]
+    inwards = torch.atan2(-across, params.scene["distance_cm"][:, None].clamp(min=25))
+    outwards = torch.deg2rad(across.new_tensor(KAPPA_DEG)) * across.sign()
+    angle = torch.rad2deg(inwards + outwards).reshape(-1)
+    return rotation(angle, torch.zeros_like(angle), torch.zeros_like(angle)).reshape(-1, 2, 3, 3)
+
+
+def _turned_eyes(points_BV3: Tensor, head: Head, eyes_B24: Tensor, gaze_B233: Tensor) -> Tensor:
     points_BV3 = points_BV3.clone()
     for number, which in ((1, head.left_eye), (2, head.right_eye)):
         centre = eyes_B24[:, number - 1 : number, :3]
-        turned = (points_BV3[:, which] - centre) @ gaze_B33.transpose(1, 2)
+        turned = (points_BV3[:, which] - centre) @ gaze_B233[:, number - 1].transpose(1, 2)
         points_BV3[:, which] = EYE_SHRINK * turned + centre
     return points_BV3
 

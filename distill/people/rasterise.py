@@ -66,10 +66,51 @@ def rasterise(
     """
     if first + len(triangles.corners_T3) > ID_MASK:
         raise ValueError(f"more than {ID_MASK} triangles at once: draw fewer pictures together")
-    kept_T = None if accept is None else torch.nonzero(~_hidden(buffer, screen, triangles, height, width)).squeeze(1)
-    rows = _rows(screen, triangles, height, width, kept_T)
+    if accept is None:
+        drawn = _samples(screen, triangles, height, width, None, first)
+        if drawn is None:
+            return buffer
+        sample_P, key_P = drawn
+    else:
+        found = _unhidden(buffer, screen, triangles, height, width, first)
+        if found is None:
+            return buffer
+        triangle_P, sample_P, key_P, weights_3P = found
+        kept_P = torch.nonzero(accept(triangle_P, sample_P, weights_3P)).squeeze(1)
+        sample_P, key_P = sample_P.index_select(0, kept_P), key_P.index_select(0, kept_P)
+    return buffer.scatter_reduce(0, sample_P, key_P, "amin", include_self=True)
+
+
+def fragments(
+    buffer: Tensor, screen: Screen, triangles: Triangles, height: int, width: int
+) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Every sample of every triangle that nothing in the buffer hides: triangle [P], sample [P], shares [3, P]."""
+    found = _unhidden(buffer, screen, triangles, height, width, 0)
+    return None if found is None else (found[0], found[1], found[3])
+
+
+def _unhidden(
+    buffer: Tensor, screen: Screen, triangles: Triangles, height: int, width: int, first: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
+    """Triangle, sample, key and shares of all that nothing in the buffer hides."""
+    kept_T = torch.nonzero(~_hidden(buffer, screen, triangles, height, width)).squeeze(1)
+    drawn = _samples(screen, triangles, height, width, kept_T, first)
+    if drawn is None:
+        return None
+    sample_P, key_P = drawn
+    open_P = torch.nonzero(key_P < buffer.index_select(0, sample_P)).squeeze(1)
+    sample_P, key_P = sample_P.index_select(0, open_P), key_P.index_select(0, open_P)
+    triangle_P = triangle_of(key_P) - first
+    return triangle_P, sample_P, key_P, weights(screen, triangles, triangle_P, *place(sample_P, height, width))
+
+
+def _samples(
+    screen: Screen, triangles: Triangles, height: int, width: int, among_T: Tensor | None, first: int
+) -> tuple[Tensor, Tensor] | None:
+    """Samples that (these) triangles cover, and their keys."""
+    rows = _rows(screen, triangles, height, width, among_T)
     if rows is None:
-        return buffer
+        return None
     base_R, count_R, key_R, slope_R = rows
     start_R = count_R.cumsum(0) - count_R
     row_P = torch.repeat_interleave(count_R)
@@ -77,15 +118,7 @@ def rasterise(
     # Steps count from the first row's start on, which the rows' own starts take back; what overflows comes round again.
     key_P = slope_R.index_select(0, row_P).mul_(step_P)
     key_P += (key_R - slope_R * start_R + first).index_select(0, row_P)
-    sample_P = step_P.add_((base_R - start_R).index_select(0, row_P))
-    if accept is not None:
-        open_P = torch.nonzero(key_P < buffer.index_select(0, sample_P)).squeeze(1)
-        sample_P, key_P = sample_P.index_select(0, open_P), key_P.index_select(0, open_P)
-        triangle_P = triangle_of(key_P) - first
-        weights_3P = weights(screen, triangles, triangle_P, *place(sample_P, height, width))
-        kept_P = torch.nonzero(accept(triangle_P, sample_P, weights_3P)).squeeze(1)
-        sample_P, key_P = sample_P.index_select(0, kept_P), key_P.index_select(0, kept_P)
-    return buffer.scatter_reduce(0, sample_P, key_P, "amin", include_self=True)
+    return step_P.add_((base_R - start_R).index_select(0, row_P)), key_P
 
 
 def _hidden(buffer: Tensor, screen: Screen, triangles: Triangles, height: int, width: int) -> Tensor:

@@ -35,6 +35,7 @@ from distill.people.shade import display, key_shadow, lamps_at, tone
 from distill.people.surface import Points, dot, of, unit
 from distill.people.texture import weighted
 from distill.people.types import Shot
+from distill.people.veil import veil
 
 CHUNK_CPU, CHUNK_CUDA = 4, 128
 VISIBLE_CM = 0.35
@@ -126,7 +127,9 @@ def _render(assets: Assets, params: Params, size_px: int, factor: int) -> Render
     colour, part = _shaded(assets, params, posed, points, view, px_per_cm)
     behind = backdrop(params.backgrounds, size_px, assets.device)
     light, alpha = _resolve(tone(colour), chosen, behind.reshape(-1, 3), factor)
-    rgb = display(light).reshape(count, size_px, size_px, 3)
+    over = veil(assets, params, posed, screen, buffer, size_px, factor, view.distance_B, px_per_cm)
+    alpha = torch.lerp(alpha, torch.ones_like(alpha), over.lashes_N)
+    rgb = display(over.over(light)).reshape(count, size_px, size_px, 3)
     landmarks, visible = _landmarks(posed, view, buffer, count, factor)
     shape = (count, size_px, size_px)
     depth = depth_of(chosen.nearest_P).reshape(shape)
@@ -145,9 +148,9 @@ def _render(assets: Assets, params: Params, size_px: int, factor: int) -> Render
 
 def _visible_surfaces(assets: Assets, posed: Posed, screen: Screen, count: int, side: int) -> Tensor:
     all_T = posed.triangles
-    cut = posed.solid
+    cut, end = posed.solid, posed.veiled
     solid = Triangles(all_T.corners_T3[:cut], all_T.picture_T[:cut], all_T.two_sided_T[:cut])
-    soft = Triangles(all_T.corners_T3[cut:], all_T.picture_T[cut:], all_T.two_sided_T[cut:])
+    soft = Triangles(all_T.corners_T3[cut:end], all_T.picture_T[cut:end], all_T.two_sided_T[cut:end])
     buffer = empty_buffer(count, side, side, assets.device)
     buffer = rasterise(buffer, screen, solid, side, side)
     return rasterise(buffer, screen, soft, side, side, coverage(assets, posed, cut, side, side), cut)
@@ -167,7 +170,7 @@ def _choose(
     kind_T = assets.kind_A.to(torch.int32).index_select(0, posed.template_T)
     kinds = [kind_T.index_select(0, triangle_of(key).clamp_(max=len(kind_T) - 1)) for key in keys]
     step = (4.0 / px_per_cm_B).index_select(0, busy // (size * size))
-    inner = (kinds[0] != Kind.LASH) & (kinds[0] != Kind.GLASSES)
+    inner = kinds[0] != Kind.GLASSES
     least = most = depth_of(keys[0])
     for key, kind in zip(keys[1:], kinds[1:], strict=True):
         depth = depth_of(key)

@@ -112,10 +112,29 @@ def _lit(shadow: Shadow, at: Points) -> Tensor:
 
 def ambient(params: Params, at: Points, normal_3N: Tensor) -> Tensor:
     """Light from all around that a surface with this normal receives, [3, N]."""
+    return ambient_of(params, at.picture_N, normal_3N)
+
+
+def ambient_of(params: Params, picture_N: Tensor, normal_3N: Tensor) -> Tensor:
     x, y, z = normal_3N
     basis = torch.stack([torch.ones_like(x), y, z, x, x * y, y * z, 3 * z * z - 1, x * z, x * x - y * y], 1)
-    rows = at.picture_N[:, None] * 9 + torch.arange(9, device=x.device)
+    rows = picture_N[:, None] * 9 + torch.arange(9, device=x.device)
     return weighted(params.scene["ambient"].reshape(-1, 3), rows, basis).T.clamp(min=0)
+
+
+def softbox(params: Params, picture_N: Tensor, out_3N: Tensor, cosine: float, soft: float, brightness: float) -> Tensor:
+    """What a mirror shows of the lamps: discs of that angular size with an edge of that softness, [3, N].
+
+    brightness: of the discs over what the lamp gives to a surface facing it.
+    """
+    count = len(params)
+    towards = params.scene["light_directions"].reshape(count, 3, 3)
+    colour = params.scene["light_colours"].reshape(count, 3, 3) * brightness
+    total = torch.zeros_like(out_3N)
+    for k in range(3):
+        seen = dot(of(towards[:, k], picture_N), out_3N)
+        total += ((seen - cosine) / soft + 0.5).clamp_(0, 1) * of(colour[:, k], picture_N)
+    return total
 
 
 def diffuse(lamps: list[Lamp], normal_3N: Tensor, wrap: tuple[float, float, float]) -> Tensor:
