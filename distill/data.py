@@ -65,6 +65,8 @@ class ResumeState:
             state = cls(**json.loads(text))
             if not all(isinstance(getattr(state, one.name), type(one.default)) for one in fields(cls)):
                 raise TypeError("a value of another type")
+            if min(state.step, state.images, state.videos) < 0:
+                raise ValueError("a number below 0")
         except (ValueError, TypeError) as error:
             raise SettingError(f"is no resume state of a dataset: {error}") from error
         return state
@@ -123,6 +125,8 @@ class Dataset:
         """
         if not 0 <= self.rank < self.ranks:
             raise SettingError(f"rank {self.rank} of {self.ranks} ranks")
+        if self.workers < 0 or self.ahead < 1:
+            raise SettingError(f"{self.workers} workers with {self.ahead} batches ahead")
         fingerprint = self.fingerprint()
         start = state or ResumeState(fingerprint=fingerprint)
         if start.fingerprint != fingerprint:

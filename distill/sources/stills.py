@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from distill.sources.base import Sample, Source, Wanted, aligned, tensor
 from distill.sources.order import nth
 from distill.stills import Portrait, PortraitReader, self_swap
 from engines.types import SKIN_LANDMARKS
+
+log = logging.getLogger(__name__)
 
 FINER = 1.5  # a still's side over the crop's
 REMEMBERED = 16  # portraits that are kept ready
@@ -71,7 +74,11 @@ class _Opened:
     def _read(self, number: int, side_px: int) -> Portrait | None:
         key = (number, side_px)
         if key not in self._ready:
-            self._ready[key] = self._reader.read(self._files[number], side_px)
+            try:
+                self._ready[key] = self._reader.read(self._files[number], side_px)
+            except DataMissing as error:  # one bad file of thousands ends no training
+                log.warning("left out: %s", error)
+                self._ready[key] = None
             if len(self._ready) > REMEMBERED:
                 self._ready.popitem(last=False)
         self._ready.move_to_end(key)

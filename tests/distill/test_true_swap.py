@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from distill import true_swap
 from distill.held_out import PASSING, VERSION, HeldOut, held_out
 from distill.judge import Judge, judge_is_available, overlap
 from distill.people.assets import Assets, Part, load_assets
@@ -26,6 +28,7 @@ from distill.true_swap_clip import (
     render_clip,
 )
 from distill.true_swap_report import Figures, Measured, Report, groups, markdown, mean_figures, summary, write
+from engines import SwapSettings
 
 SIDE_PX = 160
 pytestmark = pytest.mark.timeout(400)  # reads all that people are made of, and compiles
@@ -168,6 +171,33 @@ def test_the_judge_tells_the_true_face_from_the_drivers(rendered: Rendered) -> N
     assert measured[0].unswapped.identity > 0.3
     assert measured[0].figures is not None
     assert measured[0].figures.identity == measured[0].unswapped.identity
+
+
+def test_the_whole_run_measures_passthrough_as_no_swap(
+    shared_data: Path, tmp_path: Path, swap: HeldOut, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Photos, enrolment, session, figures, pictures: with an engine whose result is known."""
+    monkeypatch.setattr(true_swap, "held_out", lambda quick: [swap])
+    said: list[str] = []
+    settings = SwapSettings(engine="passthrough", label=False)
+    report = true_swap.run(shared_data, settings, True, said.append, tmp_path / "pictures")
+    assert (report.engine, report.refused, len(report.frames)) == ("passthrough", (), 2)
+    for one in report.frames:
+        assert one.drawn
+        assert repr(one.figures) == repr(one.unswapped)
+    assert said[-1] == "swap 1 of 1: 2 of 2 frames drawn"
+    (picture,) = (tmp_path / "pictures").iterdir()
+    with Image.open(picture) as row:
+        assert row.size == (5 * 256, 256)
+
+
+def test_enrolment_takes_the_photos_that_show_a_face(assets: Assets, swap: HeldOut) -> None:
+    wall = np.full((384, 384, 3), 120, np.uint8)
+    photo = render_clip(assets, swap.triplet.sources[:1], 384).rgb[0]
+    assert true_swap.enrol([wall, wall], 0) is None
+    identity = true_swap.enrol([wall, photo], 0)
+    assert identity is not None
+    assert identity.manifest.synthetic
 
 
 def test_progress_says_what_is_left() -> None:
