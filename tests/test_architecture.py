@@ -13,7 +13,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("engines", "streamer", "distill")
-SHARED_BY_RUNTIMES = ("base",)
+SHARED_BY_RUNTIMES = ("base", "checks", "fixed_frame", "torch_graph")
+CHOOSES_RUNTIMES = "engines.runtimes.choose"  # by name, and says why: the one module that knows all of them
 EVERYTHING = (*PACKAGES, "benchmarks", "examples")
 
 
@@ -121,7 +122,7 @@ def violations(module: str, source: str, is_package: bool = False) -> list[str]:
 def is_sibling_runtime(module: str, name: str) -> bool:
     """Whether `name` is in another runtime than `module`, and not in what all of them share."""
     parts = name.split(".")[:3]
-    if parts[:2] != ["engines", "runtimes"] or len(parts) < 3:
+    if parts[:2] != ["engines", "runtimes"] or len(parts) < 3 or module == CHOOSES_RUNTIMES:
         return False
     return parts[2] not in SHARED_BY_RUNTIMES and parts != module.split(".")[:3]
 
