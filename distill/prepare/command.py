@@ -67,8 +67,8 @@ def progress_text(videos: int, total: int, frames: int, elapsed_s: float) -> str
 def prepare_command(videos: tuple[Path, ...], **values: Any) -> None:
     """Cut VIDEOS into aligned clips of one person each, in WebDataset shards, for training.
 
-    Folders are searched for files. Run the same command again to go on where it was ended. Exit status 3: done, but
-    some videos could not be used, or not wholly; they are named.
+    Folders are searched for files; hidden ones and OUTPUT are left out. Run the same command again to go on where it
+    was ended. Exit status 3: done, but some videos could not be used, or not wholly; they are named.
     """
     from distill.errors import NothingLeft, NotWritten
     from distill.prepare.report import write_report
@@ -76,7 +76,9 @@ def prepare_command(videos: tuple[Path, ...], **values: Any) -> None:
     from distill.prepare.state import Record
 
     settings = PrepareSettings.read({name: value for name, value in values.items() if value is not None})
-    files = found(videos)
+    files = found(videos, settings.output)
+    if not files:
+        raise NothingLeft(f"no files in {', '.join(map(str, videos))}")
     progress = Progress(len(files))
     try:
         outcome = prepare(files, settings, progress.show)
@@ -110,9 +112,16 @@ def summary(outcome: Outcome, videos: int, folder: Path, page: Path) -> str:
     return "; ".join(parts) + f"; see {page}"
 
 
-def found(paths: tuple[Path, ...]) -> list[Path]:
-    """Files as they are, folders replaced by the files in them, in order of their names."""
+def found(paths: tuple[Path, ...], output: Path) -> list[Path]:
+    """Files as they are, folders replaced by the files in them, in order of their names.
+
+    In folders hidden files are passed over, and what an earlier run wrote, where the output lies among the videos.
+    """
     files: list[Path] = []
     for path in paths:
-        files += sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
+        files += sorted(one for one in path.rglob("*") if _is_input(one, output)) if path.is_dir() else [path]
     return files
+
+
+def _is_input(path: Path, output: Path) -> bool:
+    return path.is_file() and not path.name.startswith(".") and not path.resolve().is_relative_to(output.resolve())

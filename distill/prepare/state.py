@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 
-from distill.errors import BadShard
+from distill.errors import BadShard, NotWritten
 from distill.prepare.process import VideoReport
 from distill.prepare.settings import PrepareSettings
 from distill.shards import Entry, open_shard, write_manifest, written_whole
@@ -30,8 +30,11 @@ class Record:
     def load(cls, settings: PrepareSettings) -> Record:
         """Reads the folder's record and checks every shard in it: what is missing, cut or damaged is to be made again.
 
-        Raises SettingError where the folder holds clips made with other settings, BadShard for an unreadable record.
+        Raises SettingError where the folder holds clips made with other settings, BadShard for an unreadable record,
+        NotWritten where the output is no folder.
         """
+        if settings.output.exists() and not settings.output.is_dir():
+            raise NotWritten(f"{settings.output}: is a file; shards need a folder")
         path = settings.output / RECORD_NAME
         record = cls(settings)
         if not path.exists():

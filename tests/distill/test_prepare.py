@@ -414,8 +414,28 @@ def test_finds_files_in_folders_and_shows_progress(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     for name in ("b/2.mp4", "b/1.mp4", "a.mp4"):
         (tmp_path / name).write_bytes(b"")
-    assert [path.name for path in found((tmp_path / "b", tmp_path / "a.mp4"))] == ["1.mp4", "2.mp4", "a.mp4"]
+    given = (tmp_path / "b", tmp_path / "a.mp4")
+    assert [path.name for path in found(given, tmp_path / "out")] == ["1.mp4", "2.mp4", "a.mp4"]
     assert progress_text(3, 12, 500, 10.0) == "[######..................] 3/12 videos, 500 frames, 50.0 fps"
+
+
+def test_an_empty_folder_and_an_output_that_is_a_file_are_named(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "v.mp4").write_bytes(b"x")
+    rights = ("--consent", "c", "--licence", "l")
+    nothing = run(tmp_path / "empty", "-o", tmp_path / "out", *rights)
+    assert str(nothing.exception) == f"no files in {tmp_path / 'empty'}"
+    no_folder = run(tmp_path / "v.mp4", "-o", tmp_path / "v.mp4", *rights)
+    assert str(no_folder.exception) == f"{tmp_path / 'v.mp4'}: is a file; shards need a folder"
+
+
+def test_what_was_written_is_no_input_of_the_next_run(tmp_path: Path) -> None:
+    """People put their shards beside their videos; a report's pictures would be one-frame videos then."""
+    (tmp_path / "shards" / "pictures").mkdir(parents=True)
+    for name in ("one.mp4", ".hidden", "shards/one-0000.tar", "shards/pictures/one.jpg"):
+        (tmp_path / name).write_bytes(b"x")
+    assert found((tmp_path,), tmp_path / "shards") == [tmp_path / "one.mp4"]
+    assert found((tmp_path / ".hidden",), tmp_path / "shards") == [tmp_path / ".hidden"], "named is named"
 
 
 def test_killed_in_the_middle_it_goes_on_and_ends_the_same(
