@@ -64,6 +64,19 @@ class Window:
         """Added to attention's scores, float32 [R]: 0 for a filled slot, -inf for an unfilled one."""
         return np.where(self.frames_in(frame) < 0, -np.inf, 0).astype(np.float32)
 
+    def seen(self, frames: int) -> tuple[Longs, Floats]:
+        """The same for a whole sequence of T frames after a reset, at once: positions int64 [T, T] and bias float32
+        [T, T]. Row t says at which position frame t sees each past frame, and hides (-inf) what a stream no longer
+        holds then, what is still to come, and t itself, which attends to itself apart."""
+        positions = np.zeros((frames, frames), np.int64)
+        bias = np.full((frames, frames), -np.inf, np.float32)
+        for frame in range(frames):
+            held = self.frames_in(frame)
+            filled = held >= 0
+            positions[frame, held[filled]] = self.positions(frame)[filled]
+            bias[frame, held[filled]] = 0
+        return positions, bias
+
 
 def recent_slot(frame: int, slots: int) -> int:
     """Where a plain ring of the last `slots` frames takes frame number `frame`."""

@@ -14,6 +14,7 @@ One set of weights, two forms: `window` computes T frames at once (the teacher's
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
@@ -53,18 +54,15 @@ class RingShape:
 class TimeEmbedding(nn.Module):
     """Sines and cosines of the time, then two layers. [N] to [N, 4 C]."""
 
-    rate_F: Tensor
-
     def __init__(self, channels: int) -> None:
         super().__init__()
-        half = channels // 2
-        rate = torch.exp(torch.arange(half, dtype=torch.float32) * (-torch.log(torch.tensor(10000.0)) / half))
-        self.register_buffer("rate_F", rate, persistent=False)
+        self.half = channels // 2
         self.linear_1 = nn.Linear(channels, 4 * channels)
         self.linear_2 = nn.Linear(4 * channels, 4 * channels)
 
     def forward(self, times_N: Tensor) -> Tensor:
-        angle = times_N.float()[:, None] * self.rate_F.float()
+        count_F = torch.arange(self.half, dtype=torch.float32, device=times_N.device)
+        angle = times_N.float()[:, None] * torch.exp(count_F * (-math.log(10000.0) / self.half))
         code = torch.cat([torch.cos(angle), torch.sin(angle)], -1).to(self.linear_1.weight.dtype)
         return cast(Tensor, self.linear_2(functional.silu(self.linear_1(code))))
 
@@ -284,6 +282,8 @@ def _ends(module: nn.Module) -> tuple[nn.Module, ...]:
     """The last layer of a residual branch."""
     if isinstance(module, ResBlock):
         return (module.conv2,)
+    if isinstance(module, TokenAttention) and module.to_out_face is not None:
+        return (module.to_out, module.to_out_face)
     if isinstance(module, SelfAttention | TokenAttention | TemporalAttention):
         return (module.to_out,)
     if isinstance(module, FeedForward):
