@@ -73,9 +73,10 @@ class SelfAttention(nn.Module):
 
 
 class TokenAttention(nn.Module):
-    """Decoupled attention to text and face tokens: text + scale face, one query (VividFace; arXiv 2308.06721).
+    """Decoupled attention to text and face tokens: text + scale face (VividFace; arXiv 2308.06721).
 
-    Without text (a network that never knew any) the face tokens are all there is, and the scale stays.
+    Beside text, face tokens have a query and a way out of their own, as in VividFace. Without text (a network that
+    never knew any) they are all there is, and the scale stays.
     """
 
     def __init__(self, channels: int, heads: int, token_width: int, *, text: bool, face_scale: float) -> None:
@@ -87,14 +88,17 @@ class TokenAttention(nn.Module):
         self.to_k_face = nn.Linear(token_width, channels, bias=False)
         self.to_v_face = nn.Linear(token_width, channels, bias=False)
         self.to_out = nn.Linear(channels, channels)
+        self.to_q_face = nn.Linear(channels, channels, bias=False) if text else None
+        self.to_out_face = nn.Linear(channels, channels) if text else None
 
     def forward(self, x_NSC: Tensor, tokens_NLD: Tensor, text_1LD: Tensor | None) -> Tensor:
-        query = self.to_q(x_NSC)
-        seen = self.face_scale * attend(query, self.to_k_face(tokens_NLD), self.to_v_face(tokens_NLD), self.heads)
-        if self.to_k is not None and self.to_v is not None and text_1LD is not None:
-            text_NLD = text_1LD.expand(len(x_NSC), -1, -1)
-            seen = seen + attend(query, self.to_k(text_NLD), self.to_v(text_NLD), self.heads)
-        return cast(Tensor, self.to_out(seen))
+        face_query = (self.to_q if self.to_q_face is None else self.to_q_face)(x_NSC)
+        face = attend(face_query, self.to_k_face(tokens_NLD), self.to_v_face(tokens_NLD), self.heads)
+        if self.to_k is None or self.to_v is None or self.to_out_face is None or text_1LD is None:
+            return cast(Tensor, self.to_out(self.face_scale * face))
+        text_NLD = text_1LD.expand(len(x_NSC), -1, -1)
+        text = attend(self.to_q(x_NSC), self.to_k(text_NLD), self.to_v(text_NLD), self.heads)
+        return cast(Tensor, self.to_out(text) + self.face_scale * self.to_out_face(face))
 
 
 class FeedForward(nn.Module):
