@@ -1,0 +1,82 @@
+"""What a person can choose about a build."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from engines.engine_manifest import RuntimeName
+from engines.errors import SettingError, UnknownEngine, nearest
+from engines.golden import ROLLOUT_FRAMES
+from engines.models import presets
+from engines.models.config import SwapperConfig
+from engines.settings import StrictModel
+
+
+class BuildSettings(StrictModel):
+    """`vividstream engines build NAME`. Every field is documented in docs/settings.md."""
+
+    name: str = Field(description="preset, or the name in the weights' model card")
+    runtime: RuntimeName = Field("ort", description="what is to execute the engine")
+    weights: Path | None = Field(None, description="file of weights (safetensors with a model card)")
+    random_weights: int | None = Field(
+        None, ge=0, description="seed of weights that nobody trained: for measuring; live sessions refuse them"
+    )
+    steps: int | None = Field(None, ge=1, le=8, description="denoising steps of a frame")
+    size: int | None = Field(None, ge=64, le=2048, description="side of the face in pixels, a multiple of 64")
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="of the networks")
+    batch: int = Field(1, ge=1, le=64, description="sessions that are computed together")
+    device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="cpu, cuda, cuda:1 and so on")
+    rollout: int = Field(ROLLOUT_FRAMES, ge=2, le=10_000, description="frames of the golden check")
+    threads: int | None = Field(None, ge=1, description="processor threads of one operation; all cores if not given")
+    store: Path | None = Field(None, description="folder of the built engines")
+    rebuild: bool = Field(False, description="build even if this engine is there already")
+    wait: bool = Field(True, description="wait for another build in the same store")
+    force: bool = Field(False, description="build even if memory seems too small")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.weights is None) == (self.random_weights is None):
+            raise ValueError("give either --weights FILE or --random-weights SEED")
+        return self
+
+    @classmethod
+    def read(cls, values: object) -> Self:
+        """As StrictModel.read; what concerns no single setting is said without one."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            if not error.errors()[0]["loc"]:
+                raise SettingError(error.errors()[0]["msg"].removeprefix("Value error, ")) from error
+            return super().read(values)
+
+
+def config_of(settings: BuildSettings) -> SwapperConfig:
+    """The network that is to be built. Raises UnknownEngine, SettingError or WeightsError."""
+    if settings.weights is None:
+        if settings.name not in presets.preset_names():
+            raise UnknownEngine(f'no preset "{settings.name}"; {nearest(settings.name, presets.preset_names())}')
+        config = presets.of(settings.name)
+    else:
+        from engines.weights import inspect
+
+        config = inspect(settings.weights).card.config
+        if config.name != settings.name:
+            raise SettingError(f'{settings.weights} holds weights of "{config.name}", not of "{settings.name}"')
+    return _changed(config, settings)
+
+
+def _changed(config: SwapperConfig, settings: BuildSettings) -> SwapperConfig:
+    schedule = config.schedule
+    if settings.steps is not None and settings.steps != config.steps:
+        times = presets.trig_times if schedule.kind == "trig" else presets.ddpm_times
+        schedule = schedule.model_copy(update={"times": times(settings.steps)})
+    size_px = settings.size or config.size_px
+    try:
+        return SwapperConfig.model_validate(
+            config.model_copy(update={"schedule": schedule, "size_px": size_px}).model_dump()
+        )
+    except ValidationError as error:
+        raise SettingError(f'setting "size": {error.errors()[0]["msg"]}') from error
