@@ -10,12 +10,14 @@ Where the past's keys and values come from (`WindowConfig.memory`):
     clean_pass      one more pass over the result at t = 0 leaves them (Self-Forcing, arXiv 2506.08009): n + 1 passes
     memory_encoder  a light network makes them of the result
 
-Everything outside the networks is float32; `dtype` is the networks' and the memories'.
+Everything outside the networks is float32; `dtype` is the networks' and the memories'. It follows the weights: after
+`module.to(torch.bfloat16)` the description's memories are bfloat16 too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -54,14 +56,26 @@ class SwapStep(nn.Module):
     def __init__(self, swapper: Swapper, batch: int = 1, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.swapper = swapper.to(dtype)
-        self.dtype = dtype
-        self._rings = rings(swapper, batch, _NAMES[dtype])
-        self._past = swapper.autoencoder.memories(batch, swapper.config.size_px, PICTURES, _NAMES[dtype])
-        outputs = _outputs(swapper, batch)
-        self.spec = GraphSpec("step", _inputs(swapper, batch, bool(self._past)), outputs, (*self._rings, *self._past))
+        self._rings = rings(swapper, batch, "float32")
+        self._past = swapper.autoencoder.memories(batch, swapper.config.size_px, PICTURES, "float32")
+        self._inputs = _inputs(swapper, batch, bool(self._past))
+        self._outputs = _outputs(swapper, batch)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.swapper.parameters()).dtype
+
+    @property
+    def spec(self) -> GraphSpec:
+        name = _NAMES[self.dtype]
+        memories = tuple(
+            replace(one, kept=replace(one.kept, dtype=name), new=replace(one.new, dtype=name))
+            for one in (*self._rings, *self._past)
+        )
+        return GraphSpec("step", self._inputs, self._outputs, memories)
 
     def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
-        names = [spec.name for spec in self.spec.inputs]
+        names = [spec.name for spec in self._inputs]
         inputs = dict(zip(names, given[: len(names)], strict=True))
         kept = given[len(names) :]
         ring_memories, past = kept[: len(self._rings)], kept[len(self._rings) :]
@@ -203,7 +217,6 @@ class IdentityGraph(nn.Module):
     def __init__(self, swapper: Swapper, batch: int = 1, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.face_encoder = swapper.face_encoder.to(dtype)
-        self.dtype = dtype
         config = swapper.config.face_encoder
         self.spec = GraphSpec(
             "identity",
@@ -214,6 +227,10 @@ class IdentityGraph(nn.Module):
             ),
             (TensorSpec("identity_tokens", (batch, self.face_encoder.carried_tokens, config.token_width)),),
         )
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.face_encoder.parameters()).dtype
 
     def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
         identity, texture, weights = (value.to(self.dtype) for value in given)
