@@ -3,7 +3,7 @@
 Space is the ICT model's (see `types`). A template triangle is one triangle of the head, of one hair mesh or of one kind
 of glasses; its corners carry what is the same for everybody (texture coordinates, kind, direction of strands).
 Legend: V vertices of the head, T its triangles, A template triangles of all meshes, K = 65 identity modes,
-E = 57 expression shapes, C = 8 values per corner.
+E = 57 expression shapes, C = 9 values per corner.
 """
 
 from __future__ import annotations
@@ -141,10 +141,11 @@ class Assets:
     hair: tuple[Strands, ...]
     glasses: dict[str, Frame]
     landmarks: Landmarks
-    corner_values_AC: Tensor  # [3 * A, 8]: u, v, tangent or strand (3), rest place (3)
+    corner_values_AC: Tensor  # [3 * A, 9]: u, v, tangent or strand (3), rest place (3), thinness
     kind_A: Tensor
     two_sided_A: Tensor
     throws_A: Tensor
+    shell_A: Tensor  # of curls: seen only where the hair is seen from the side
     card_A: Tensor  # picture of alpha that a template triangle has, -1: solid
     paint: Paint
 
@@ -186,7 +187,7 @@ def load_assets(data_folder: Path | str, device: str | torch.device = "cpu") -> 
     base = meshes.head_mesh(lite, {name: int(kind) for name, kind in KIND_OF_MATERIAL.items()}, int(Kind.SOCKET))
     names = tuple(sorted(key[:-2] for key in hairs if key.endswith("_v")))
     paint = load_paint(folder, base, names)
-    strands = [meshes.hair_mesh(hairs, name, base) for name in names]
+    strands = [meshes.hair_mesh(hairs, name, base, bool(paint.loose[number])) for number, name in enumerate(names)]
     frames = {kind: meshes.glasses_mesh(kind, base) for kind in GLASSES}
     first, parts = len(base.tri), [base.corner_values]
     kinds, cards = [base.kind], [np.where(base.kind == Kind.LASH, len(names), -1)]
@@ -209,7 +210,7 @@ def load_assets(data_folder: Path | str, device: str | torch.device = "cpu") -> 
         return torch.from_numpy(np.ascontiguousarray(values, np.int64)).to(target)
 
     values, card_A = np.concatenate(parts), np.concatenate(cards)
-    solid_A, shown_A = paint.solid_and_shown(values.reshape(-1, 3, 8)[..., :2], card_A)
+    solid_A, shown_A = paint.solid_and_shown(values.reshape(-1, 3, 9)[..., [0, 1, 8]], card_A)
 
     veiled_A = (kind_A == Kind.LASH) | (kind_A == Kind.LENS)
 
@@ -222,6 +223,7 @@ def load_assets(data_folder: Path | str, device: str | torch.device = "cpu") -> 
             i64(tri[whole]), i64(start + whole), i64(tri[holed]), i64(start + holed), i64(tri[veil]), i64(start + veil)
         )
 
+    thin = values.reshape(-1, 3, 9)[..., 8]
     covers = [meshes.scalp_share(base, mesh) for mesh in strands]
     scalp = np.stack([np.zeros(len(base.mean), np.float32), *covers])
     left_eye, right_eye = (i64(np.nonzero(base.eye_of == number)[0]) for number in (1, 2))
@@ -244,7 +246,8 @@ def load_assets(data_folder: Path | str, device: str | torch.device = "cpu") -> 
     return Assets(
         facts, head, hair, glasses, _landmarks(full, points, target), f32(values), i64(kind_A),
         torch.from_numpy((kind_A == Kind.HAIR) | veiled_A).to(target),
-        torch.from_numpy(np.isin(kind_A, [int(kind) for kind in SHADOWS])).to(target), i64(card_A),
+        torch.from_numpy(np.isin(kind_A, [int(kind) for kind in SHADOWS])).to(target),
+        torch.from_numpy((thin.min(axis=1) > 0) & (np.ptp(thin, axis=1) == 0)).to(target), i64(card_A),
         paint.to(target),
     )  # fmt: skip
 

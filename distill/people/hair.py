@@ -18,24 +18,40 @@ from distill.people.texture import level_for, look_up, taps, weighted
 
 BAYER = (0, 8, 2, 10, 12, 4, 14, 6, 3, 11, 1, 9, 15, 7, 13, 5)
 CARD_TEXELS_PER_CM = 0.05
+SHELL_FACING = (0.25, 0.65)  # how far shells turn to the camera where they begin to fade and are gone
 
 
-def coverage(assets: Assets, posed: Posed, first: int, height: int, width: int) -> Accept:
+def without_inner_shells(assets: Assets, posed: Posed) -> tuple[Tensor, Tensor]:
+    """Corners of the triangles with holes, [T, 3], shells over curls shrunk to nothing where they are seen from above.
+
+    Also how much thinner than by itself a triangle is, [T]: shells fade before they go.
+    """
+    here = slice(posed.solid, posed.veiled)
+    corners, shell = posed.triangles.corners_T3[here], assets.shell_A[posed.template_T[here]]
+    facing = posed.normals_M3[:, 2].index_select(0, corners.reshape(-1)).reshape(-1, 3).mean(1)
+    thinner = ((facing.abs() - SHELL_FACING[0]) / (SHELL_FACING[1] - SHELL_FACING[0])).clamp_(0, 1) * shell
+    return torch.where((thinner >= 1)[:, None], corners[:, :1], corners), thinner
+
+
+def coverage(assets: Assets, posed: Posed, thinner_T: Tensor, height: int, width: int) -> Accept:
     """Accepts samples as often as a card is dense: an ordered pattern over the samples, the same every time."""
     rows = torch.tensor(BAYER, dtype=torch.uint8).reshape(4, 4) * 15 + paint.LEAST_COVER
     pattern = rows.repeat(-(-height // 4), -(-width // 4))[:height, :width].reshape(-1).to(assets.device)
     pattern = pattern.repeat(len(posed.turn_B33))
-    coordinates = assets.corner_values_AC[:, :2].contiguous()
+    coordinates = assets.corner_values_AC[:, [0, 1, 8]].contiguous()
     size = paint.CARD_PX
 
     def accept(triangle_P: Tensor, sample_P: Tensor, weights_3P: Tensor) -> Tensor:
-        template = posed.template_T.index_select(0, triangle_P + first)
+        template = posed.template_T.index_select(0, triangle_P + posed.solid)
         rows = 3 * template[:, None] + torch.arange(3, device=template.device)
-        uv = weighted(coordinates, rows, weights_3P.T.contiguous())
-        column, row = (uv[:, 0] * size).long() & (size - 1), ((1 - uv[:, 1]) * size).long() & (size - 1)
+        u, v, thin = weighted(coordinates, rows, weights_3P.T.contiguous()).unbind(1)
+        column = (u * size).floor_().to(torch.int64) & (size - 1)
+        row = ((1 - v) * size).floor_().to(torch.int64) & (size - 1)
         card = assets.card_A.index_select(0, template)
         cover = assets.paint.cover_PS.index_select(0, (card * size + row) * size + column)
-        return cover > pattern.index_select(0, sample_P)
+        return (cover > pattern.index_select(0, sample_P)) & (
+            cover > (thin + thinner_T.index_select(0, triangle_P)) * 255
+        )
 
     return accept
 

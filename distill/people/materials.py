@@ -144,7 +144,8 @@ def shade_plain(world: Surroundings, at: Points, lamps: list[Lamp], view_3N: Ten
     inside = ((at.rest_3N[2] - 5.0) / 5.0).clamp_(0.03, 1).square_()
     depth = torch.where(frame, 1.0, torch.where(kind == Kind.TEETH, inside.sqrt() * 0.7, inside * 0.75))
     normal = _without_notches(world, at)
-    received = diffuse(lamps, normal, (0.35, 0.3, 0.3)) + ambient(params, at, normal) * at.sky_N.sqrt()
+    direct = torch.where(kind == Kind.TEETH, 0.5, 1.0)  # lips shade teeth, and light goes round within them
+    received = diffuse(lamps, normal, (0.35, 0.3, 0.3)) * direct + ambient(params, at, normal) * at.sky_N.sqrt()
     shine = gloss(lamps, normal, view_3N, torch.full_like(depth, 0.25), 0.04)
     part = parts.index_select(0, kind)
     part[(kind == Kind.SOCKET) & (at.rest_3N[1] > 1)] = int(Part.EYE)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from distill.people.fringe import added, shells, strips
 from distill.people.nearest import nearest
 from distill.people.types import IDENTITY_MODES
 
@@ -115,10 +116,11 @@ def smoothed(per_tri: F32, tri: I64, count: int) -> F32:
     return unit(total)
 
 
-def corner_table(rest: F32, tri: I64, uv: F32, direction: F32) -> F32:
-    """[3 * T, 8]: texture coordinates, direction, rest place, corner after corner."""
+def corner_table(rest: F32, tri: I64, uv: F32, direction: F32, thin: F32 | None = None) -> F32:
+    """[3 * T, 9]: texture coordinates, direction, rest place, thinness of hair, corner after corner."""
     flat = tri.reshape(-1)
-    return np.asarray(np.concatenate([uv.reshape(-1, 2), direction[flat], rest[flat]], axis=1), np.float32)
+    thinness = np.zeros((len(flat), 1), np.float32) if thin is None else thin.reshape(-1, 1)
+    return np.asarray(np.concatenate([uv.reshape(-1, 2), direction[flat], rest[flat], thinness], axis=1), np.float32)
 
 
 def _skirt(points: F32, tri: I64) -> tuple[I64, I64]:
@@ -210,20 +212,33 @@ def follow(points: F32, head: HeadMesh) -> tuple[F32, I64]:
     return basis.astype(np.float32), skull[near[:, 0]]
 
 
-def hair_mesh(model: Arrays, name: str, head: HeadMesh) -> FittedMesh:
-    """A hair mesh with normals that mostly point away from the head, as light goes through hair."""
+def hair_mesh(model: Arrays, name: str, head: HeadMesh, loose: bool) -> FittedMesh:
+    """A hair mesh with normals that mostly point away from the head, as light goes through hair.
+
+    loose: whether it gets loose hair round its borders, because its own picture has no holes.
+    """
     rest = model[f"{name}_v"].astype(np.float32)
     tri = model[f"{name}_tri"].astype(np.int64)
     uv = model[f"{name}_uv"].astype(np.float32)[model[f"{name}_tri_uv"]]
-    if name.startswith("afro"):  # its coordinates are a patchwork; curls need no direction
+    curls = name.startswith("afro")
+    if curls:  # its coordinates are a patchwork; curls need no direction
         flat = rest @ np.array([[0.09, 0.02], [0.01, 0.09], [0.05, -0.04]], np.float32)
         uv = flat[tri]
     out = unit(rest - np.array([0, 2.0, -1.0], np.float32))
     normals = smooth_normals(rest, tri)
     normals *= np.sign((normals * out).sum(axis=1, keepdims=True) + 1e-6)
     along = smoothed(tangents(rest, tri, uv, along_v=True), tri, len(rest))
+    normals = unit(0.55 * out + 0.45 * normals)
+    thin = np.zeros(tri.shape, np.float32)
+    if loose:
+        more = strips(rest, normals, tri, uv)
+        if curls:
+            more = added(more, shells(rest, normals, tri, uv), len(rest))
+        rest, along = np.concatenate([rest, more.points]), np.concatenate([along, along[more.parent]])
+        normals, tri = np.concatenate([normals, normals[more.parent]]), np.concatenate([tri, more.tri])
+        uv, thin = np.concatenate([uv, more.uv]), np.concatenate([thin, more.thin])
     basis, near = follow(rest, head)
-    return FittedMesh(rest, basis, unit(0.55 * out + 0.45 * normals), near, tri, corner_table(rest, tri, uv, along))
+    return FittedMesh(rest, basis, normals, near, tri, corner_table(rest, tri, uv, along, thin))
 
 
 def scalp_share(head: HeadMesh, hair: FittedMesh) -> F32:

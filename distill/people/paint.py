@@ -58,6 +58,7 @@ class Paint:
     brow_window: tuple[float, float, float]
     cards: Pyramid
     cover_PS: torch.Tensor  # uint8 cover of each card at full size, flat
+    loose: tuple[bool, ...]  # of each card: whether it is solid, and its cover is what thins out loose ends
     irises: Pyramid
 
     def to(self, device: torch.device) -> Paint:
@@ -81,16 +82,22 @@ class Paint:
             cover_PS=self.cover_PS.to(device),
         )
 
-    def solid_and_shown(self, uv_A32: F32, card_A: I64) -> tuple[Mask, Mask]:
-        """Which triangles have no holes, and which are seen at all, by the texels in a box round their corners."""
+    def solid_and_shown(self, uvt_A33: F32, card_A: I64) -> tuple[Mask, Mask]:
+        """Which triangles have no holes, and which are seen at all, by the texels in a box round their corners.
+
+        Of hair with loose ends the picture thins out only those (u, v and thinness).
+        """
         pictures = self.cover_PS.reshape(-1, CARD_PX, CARD_PX).numpy()
-        x = np.floor(uv_A32[..., 0] * CARD_PX).astype(np.int64)
-        y = np.floor((1 - uv_A32[..., 1]) * CARD_PX).astype(np.int64)
+        x = np.floor(uvt_A33[..., 0] * CARD_PX).astype(np.int64)
+        y = np.floor((1 - uvt_A33[..., 1]) * CARD_PX).astype(np.int64)
         wide, high = (np.minimum(np.ptp(place, axis=1) + 1, CARD_PX) for place in (x, y))
         left, top = x.min(axis=1) & (CARD_PX - 1), y.min(axis=1) & (CARD_PX - 1)
         solid, shown = np.ones(len(card_A), bool), np.ones(len(card_A), bool)
         for number, picture in enumerate(pictures):
             on = np.nonzero(card_A == number)[0]
+            if self.loose[number]:
+                solid[on] = uvt_A33[on, :, 2].max(axis=1) == 0
+                continue
             x0, x1, y0, y1 = left[on], left[on] + wide[on], top[on], top[on] + high[on]
             for found, marked in ((solid, picture <= SOLID), (shown, picture > LEAST_COVER)):
                 sums = np.zeros((2 * CARD_PX + 1,) * 2, np.int64)
@@ -153,11 +160,14 @@ def load_paint(folder: Path, head: HeadMesh, hair_names: tuple[str, ...]) -> Pai
     brows, window = _brows(layers)
     iris_names = named(folder / "eyes", "_eye512.jpg")
     cards = [_card(folder, name, number) for number, name in enumerate(hair_names)] + [_lashes()]
+    loose = tuple(bool(card[..., 1].min() * 255 > SOLID) for card in cards)
+    for card in (card for card, yes in zip(cards, loose, strict=True) if yes):
+        card[..., 1] = ranks(card[..., 0])
     cover = np.stack([card[..., 1] for card in cards])
     return Paint(
         tuple(skin_names), tuple(name.removesuffix("_ictuv1024.png") for name in brow_names), tuple(iris_names),
         table(skins), table([_marks(head)]), table([_relief()]), table([_tints()]), brows, window, table(cards),
-        torch.from_numpy((cover * 255).astype(np.uint8)).reshape(-1),
+        torch.from_numpy((cover * 255).astype(np.uint8)).reshape(-1), loose,
         table([_iris(folder, name) for name in iris_names]),
     )  # fmt: skip
 
@@ -316,8 +326,16 @@ def _card(folder: Path, name: str, number: int) -> F32:
         low, high = np.percentile(grey[alpha > 0.5], [2, 98])
         grey = np.clip((grey - low) / (high - low), 0, 1)
         return np.asarray(np.stack([np.clip(grey, 0, 1), np.clip(alpha * 1.25, 0, 1)], axis=-1), np.float32)
-    noise = _strands(rng) if not name.startswith("afro") else octaves(rng, CARD_PX, {1.0: 0.8, 2.2: 0.8}) / 8
+    noise = _strands(rng) if not name.startswith("afro") else octaves(rng, CARD_PX, {4.0: 0.7, 9.0: 0.7}) / 7
     return np.asarray(np.stack([np.clip(0.45 + noise, 0, 1), np.ones_like(noise)], axis=-1), np.float32)
+
+
+def ranks(picture_HW: F32) -> F32:
+    """Each value's place among all, 0..1."""
+    order = np.argsort(picture_HW, axis=None, kind="stable")
+    out = np.empty(len(order), np.float32)
+    out[order] = (np.arange(len(order)) + 0.5) / len(order)
+    return out.reshape(picture_HW.shape)
 
 
 def _strands(rng: np.random.Generator) -> NDArray[np.float32]:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from distill.people.assets import Assets, Kind
 from distill.people.backdrop import backdrop
-from distill.people.hair import coverage
+from distill.people.hair import coverage, without_inner_shells
 from distill.people.materials import SHADERS, Surroundings
 from distill.people.pose import Params, Posed, pose, stack
 from distill.people.rasterise import (
@@ -150,10 +150,11 @@ def _visible_surfaces(assets: Assets, posed: Posed, screen: Screen, count: int, 
     all_T = posed.triangles
     cut, end = posed.solid, posed.veiled
     solid = Triangles(all_T.corners_T3[:cut], all_T.picture_T[:cut], all_T.two_sided_T[:cut])
-    soft = Triangles(all_T.corners_T3[cut:end], all_T.picture_T[cut:end], all_T.two_sided_T[cut:end])
+    corners, thinner = without_inner_shells(assets, posed)
+    soft = Triangles(corners, all_T.picture_T[cut:end], all_T.two_sided_T[cut:end])
     buffer = empty_buffer(count, side, side, assets.device)
     buffer = rasterise(buffer, screen, solid, side, side)
-    return rasterise(buffer, screen, soft, side, side, coverage(assets, posed, cut, side, side), cut)
+    return rasterise(buffer, screen, soft, side, side, coverage(assets, posed, thinner, side, side), cut)
 
 
 def _choose(
