@@ -77,21 +77,28 @@ def crop(frame_HW3: Rgb, crop_from_frame: Floats, size_px: int) -> Rgb:
     Where the crop is coarser than the frame, every crop pixel averages a whole number of samples a side, so that
     nothing is skipped and fine patterns do not turn into coarse ones.
     """
+    frame_from_fine, samples = sampling(crop_from_frame, size_px)
+    frame = np.ascontiguousarray(frame_HW3)
+    fine: Rgb = warp_affine(frame, frame_from_fine, size_px * samples, size_px * samples)
+    if samples == 1:
+        return fine
+    shrunk: Rgb = resize_area(fine, size_px, size_px)
+    return shrunk
+
+
+def sampling(crop_from_frame: Floats, size_px: int) -> tuple[Floats, int]:
+    """Where a crop samples the frame: `frame_from_fine`, float32 [2, 3]; n x n fine pixels make one of the crop."""
     frame_from_crop = inverse(crop_from_frame)
     frame_px_per_crop_px = math.sqrt(abs(float(np.linalg.det(frame_from_crop[:, :2].astype(np.float64)))))
     samples = min(max(math.ceil(frame_px_per_crop_px - 0.05), 1), MOST_SAMPLES)
-    frame = np.ascontiguousarray(frame_HW3)
     if samples == 1:
-        whole: Rgb = warp_affine(frame, frame_from_crop, size_px, size_px)
-        return whole
+        return frame_from_crop, 1
     crop_from_fine = np.array([[1, 0, 0.5 - samples / 2], [0, 1, 0.5 - samples / 2]], np.float64) / samples
     linear = frame_from_crop[:, :2].astype(np.float64)
     frame_from_fine = np.concatenate(
         [linear / samples, linear @ crop_from_fine[:, 2:] + frame_from_crop[:, 2:]], axis=1
     ).astype(np.float32)
-    fine: Rgb = warp_affine(frame, frame_from_fine, size_px * samples, size_px * samples)
-    shrunk: Rgb = resize_area(fine, size_px, size_px)
-    return shrunk
+    return frame_from_fine, samples
 
 
 def inside_share(crop_from_frame: Floats, size_px: int, height_px: int, width_px: int) -> float:

@@ -46,9 +46,8 @@ def face_region(points_px: Floats, size_px: int, covered_SS: Floats | None = Non
     points_px   float32 [>= 468, 2 or 3], landmarks on the crop (engines.face.align.moved)
     covered_SS  float32 [S, S], 0..1, how far something in front hides the face (`covered_on_crop`); None: nothing does
     """
-    hull = convex_hull(np.ascontiguousarray(points_px[:SKIN_LANDMARKS, :2], np.float32))
+    depth = depth_inside(hull_sides(points_px, size_px), size_px)
     px_per_cm = size_px / SPAN_CM
-    depth = depth_in_hull(hull, GROWN_CM * px_per_cm, GROWN_UP_CM * px_per_cm, size_px)
     return Region(*_shaped(depth, FEATHER_CM * px_per_cm, _NOTHING if covered_SS is None else covered_SS))
 
 
@@ -78,14 +77,21 @@ def convex_hull(points_N2: Floats) -> Floats:
     return hull[: max(size, 1)].copy()
 
 
-@kernel
-def depth_in_hull(hull_K2: Floats, grown_px: float, grown_up_px: float, size_px: int) -> Floats:
-    """How far inside the grown hull each pixel lies, float32 [S, S] pixels; negative outside.
-
-    Sides are pushed outwards by `grown_px`, those that face up by `grown_up_px`, what lies between in proportion.
+def hull_sides(points_px: Floats, size_px: int) -> Floats:
+    """Sides of the face's grown hull, float32 [K, 3]: (in_x, in_y, start), so that a place (x, y) of the crop lies
+    start + in_x x + in_y y pixels inside of a side, and outside where that is negative. Inputs as of `face_region`.
     """
-    out = np.full((size_px, size_px), np.float32(1e9))
-    corners = hull_K2.shape[0]
+    hull = convex_hull(np.ascontiguousarray(points_px[:SKIN_LANDMARKS, :2], np.float32))
+    px_per_cm = size_px / SPAN_CM
+    sides: Floats = _grown_sides(hull, GROWN_CM * px_per_cm, GROWN_UP_CM * px_per_cm)
+    return sides
+
+
+@kernel
+def _grown_sides(hull_K2: Floats, grown_px: float, grown_up_px: float) -> Floats:
+    """Sides are pushed outwards by `grown_px`, those that face up by `grown_up_px`, what lies between in proportion."""
+    corners, count = hull_K2.shape[0], 0
+    out = np.empty((corners, 3), np.float32)
     for i in range(corners):
         x, y = hull_K2[i, 0], hull_K2[i, 1]
         along_x, along_y = hull_K2[(i + 1) % corners, 0] - x, hull_K2[(i + 1) % corners, 1] - y
@@ -94,9 +100,20 @@ def depth_in_hull(hull_K2: Floats, grown_px: float, grown_up_px: float, size_px:
             continue
         in_x, in_y = -along_y / length, along_x / length  # into the hull
         up = max(in_y, np.float32(0))
-        grown = np.float32(grown_px + up * (grown_up_px - grown_px))
+        out[count, 0], out[count, 1] = in_x, in_y
+        out[count, 2] = np.float32(grown_px + up * (grown_up_px - grown_px)) - x * in_x - y * in_y
+        count += 1
+    return out[:count].copy()
+
+
+@kernel
+def depth_inside(sides_K3: Floats, size_px: int) -> Floats:
+    """How far inside of all sides each pixel lies, float32 [S, S] pixels; negative outside."""
+    out = np.full((size_px, size_px), np.float32(1e9))
+    for i in range(sides_K3.shape[0]):
+        in_x = sides_K3[i, 0]
         for row in range(size_px):
-            start = grown + (np.float32(row) - y) * in_y - x * in_x
+            start = sides_K3[i, 2] + np.float32(row) * sides_K3[i, 1]
             for column in range(size_px):
                 out[row, column] = min(out[row, column], start + np.float32(column) * in_x)
     return out

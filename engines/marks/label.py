@@ -32,6 +32,14 @@ def _plate(height_px: int, width_px: int) -> tuple[Rgb, Mask, int]:
     return np.ascontiguousarray(plate), np.maximum(np.array(alpha), ink), margin_px
 
 
+def label_plate(height_px: int, width_px: int) -> tuple[Rgb, int, int]:
+    """The label for pictures of a size, for those who lay it on elsewhere: colours and opacity, uint8 [h, w, 4], and
+    the x and y of its corner.
+    """
+    plate, alpha, margin_px = _plate(height_px, width_px)
+    return np.dstack([plate, alpha]), width_px - plate.shape[1] - margin_px, margin_px
+
+
 def draw_label(canvas_HW3: Rgb) -> None:
     """Draws the label into the upper right corner of uint8 [H, W, 3], in place."""
     height, width = canvas_HW3.shape[:2]
