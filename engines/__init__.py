@@ -3,6 +3,7 @@
 from engines.enroll import enroll
 from engines.errors import (
     ConsentMissing,
+    EngineBusy,
     EngineFault,
     EngineUnavailable,
     IdentityError,
@@ -17,6 +18,7 @@ from engines.errors import (
 from engines.identity import Identity, Manifest
 from engines.identity_store import IdentityStore
 from engines.marks.label import draw_label
+from engines.pool import EnginePool
 from engines.registry import engine_names
 from engines.session import Session, SessionState, load
 from engines.settings import StrictModel, SwapSettings
@@ -26,7 +28,9 @@ from engines.types import Box, Rgb, Status, StepResult, TrackedFace, Tracking
 __all__ = [
     "Box",
     "ConsentMissing",
+    "EngineBusy",
     "EngineFault",
+    "EnginePool",
     "EngineUnavailable",
     "Identity",
     "IdentityError",

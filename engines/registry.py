@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 
 from engines.errors import UnknownEngine, nearest
+from engines.pool import EnginePool
+from engines.settings import SwapSettings
 from engines.swappers.base import Engine
 
+LEARNED = ("tiny", "base", "full")
 
-def _passthrough() -> Engine:
+
+def _passthrough(settings: SwapSettings, pool: EnginePool) -> Engine:
     from engines.swappers.passthrough import Passthrough
 
     return Passthrough()
 
 
-def _proxy() -> Engine:
+def _proxy(settings: SwapSettings, pool: EnginePool) -> Engine:
     from engines.swappers.proxy import Proxy
 
     return Proxy()
 
 
-_FACTORIES: Mapping[str, Callable[[], Engine]] = MappingProxyType({"passthrough": _passthrough, "proxy": _proxy})
+def _learned(name: str, settings: SwapSettings, pool: EnginePool) -> Engine:
+    from engines.swappers.latent import Latent
+    from engines.swappers.latent_graphs import loaded_key, open_graphs
+
+    return Latent(name, pool.enter(loaded_key(name, settings), partial(open_graphs, name, settings)))
+
+
+_FACTORIES: Mapping[str, Callable[[SwapSettings, EnginePool], Engine]] = MappingProxyType(
+    {"passthrough": _passthrough, "proxy": _proxy, **{name: partial(_learned, name) for name in LEARNED}}
+)
 
 
 def engine_names() -> tuple[str, ...]:
@@ -32,12 +46,16 @@ def engine_names() -> tuple[str, ...]:
 def choose(name: str) -> tuple[str, str]:
     """Resolves `auto`. Returns the engine's name and why it was chosen. Raises UnknownEngine."""
     if name == "auto":
-        return "proxy", "auto: geometry alone, runs on any CPU; no learned weights are installed"
+        return "proxy", "auto: geometry alone, on any CPU; `tiny` is not taken, since it has no trained weights yet"
     if name not in _FACTORIES:
         raise UnknownEngine(f'unknown engine "{name}"; {nearest(name, (*_FACTORIES, "auto"))}')
     return name, "asked for by name"
 
 
-def make(name: str) -> Engine:
-    """Builds the engine. Raises EngineUnavailable, with the command that mends it, where it cannot run here."""
-    return _FACTORIES[name]()
+def make(name: str, settings: SwapSettings, pool: EnginePool) -> Engine:
+    """Builds the engine; what it loads is kept in the pool, for other sessions with the same settings.
+
+    Raises EngineUnavailable, with the command that mends it, where it cannot run here; EngineBusy where the sessions
+    that share it leave no room.
+    """
+    return _FACTORIES[name](settings, pool)

@@ -13,16 +13,18 @@ from engines import registry
 from engines.errors import EngineFault, SettingError, VividError
 from engines.identity import Identity
 from engines.marks.label import draw_label
+from engines.pool import EnginePool
 from engines.settings import SwapSettings
 from engines.standby import blurred_scene, hide_face
 from engines.swappers.base import EngineState, Inputs
-from engines.types import Rgb, Status, StepResult, TrackedFace
+from engines.types import Rgb, Status, StepResult, TrackedFace, Tracking
 
 if TYPE_CHECKING:
     from engines.face.occlusion import Occluder, OcclusionState
     from engines.face.track import FaceTracker, TrackState
 
 LEAST_SIDE_PX, MOST_SIDE_PX = 16, 8192
+FORGET_S = 1.0  # a person who is not seen for longer is drawn as somebody new
 MOST_COVERED = 0.6  # a face covered beyond this share is treated as lost: too little is left to draw on
 
 
@@ -32,6 +34,7 @@ class PersonState:
 
     engine: EngineState
     occlusion: OcclusionState | None
+    seen_s: float
 
 
 @dataclass(slots=True)
@@ -63,10 +66,19 @@ class Session:
     Not thread safe, but for `set_identity`: one thread steps it, with as many states as it likes.
     """
 
-    def __init__(self, settings: SwapSettings, identity: Identity | None = None) -> None:
+    def __init__(
+        self, settings: SwapSettings, identity: Identity | None = None, pool: EnginePool | None = None
+    ) -> None:
         self.settings = settings
         self.engine, self.why = registry.choose(settings.engine)
-        self._drawer = registry.make(self.engine)
+        self._pool = EnginePool() if pool is None else pool
+        self._owns_pool = pool is None
+        try:
+            self._drawer = registry.make(self.engine, settings, self._pool)
+        except BaseException:
+            self._close_pool()
+            raise
+        self.why = "; ".join(filter(None, (self.why, self._drawer.why)))
         self._identity = identity
         self._tracker: FaceTracker | None = None
         self._occluder: Occluder | None = None
@@ -81,8 +93,13 @@ class Session:
     def identity(self) -> Identity | None:
         return self._identity
 
-    def set_identity(self, identity: Identity) -> None:
-        """Takes effect with the next frame, whole. May be called from any thread."""
+    def set_identity(self, identity: Identity | None) -> None:
+        """Takes effect with the next frame, whole; None draws nobody. May be called from any thread.
+
+        Raises EngineFault where the engine cannot take the identity; the one before is then kept.
+        """
+        if identity is not None:
+            self._drawer.prepare(identity, self.settings)
         self._identity = identity
 
     def init(self) -> SessionState:
@@ -101,11 +118,16 @@ class Session:
         self.step(self.init(), grey, 0.0)
 
     def close(self) -> None:
-        """Frees the tracker's graphs. The session must not be stepped again."""
+        """Frees the tracker's graphs, and the engine where no other session shares it. It must not be stepped again."""
         self._drawer.close()
+        self._close_pool()
         for part in (self._tracker, self._occluder):
             if part is not None:
                 part.close()
+
+    def _close_pool(self) -> None:
+        if self._owns_pool:
+            self._pool.close()
 
     def standby(self, rgb_HW3: Rgb) -> Rgb:
         """The standby picture for this frame, labelled: the scene blurred beyond recognition."""
@@ -156,9 +178,7 @@ class Session:
         assert state.track is not None
         tracking = self._tracker.step(state.track, rgb_HW3, captured_s)
         watch.lap("track")
-        present = {face.person for face in tracking.faces}
-        for person in [p for p in state.people if p not in present]:
-            del state.people[person]
+        _forget(state, tracking, captured_s)
         nobody = tracking.found == 0 and not tracking.bystanders_px
         if nobody and self.settings.without_face == "show":
             return 0, True
@@ -185,8 +205,9 @@ class Session:
         assert self._occluder is not None
         person = state.people.get(face.person)
         if person is None:
-            person = PersonState(self._drawer.init(), self._occluder.init())
+            person = PersonState(self._drawer.init(), self._occluder.init(), captured_s)
             state.people[face.person] = person
+        person.seen_s = captured_s
         assert person.occlusion is not None
         occlusion = self._occluder.step(person.occlusion, rgb_HW3, face, captured_s)
         watch.lap("occlusion")
@@ -215,6 +236,18 @@ class Session:
             draw_label(picture)
 
 
+def _forget(state: SessionState, tracking: Tracking, captured_s: float) -> None:
+    """Drops what was remembered of people who are gone, and of everybody where this frame does not go on from the last.
+
+    A face that is lost for a moment goes on where it was; what an engine remembers of it ages by its own clock.
+    """
+    present = {face.person for face in tracking.faces}
+    for number, person in list(state.people.items()):
+        gone = number not in present and not 0 <= captured_s - person.seen_s <= FORGET_S
+        if gone or tracking.broken:
+            del state.people[number]
+
+
 _NOBODY = TrackedFace(0, np.zeros((478, 3), np.float32), np.zeros((478, 3), np.float32), 0.0)
 
 
@@ -229,6 +262,9 @@ def _plain(rgb_HW3: Rgb) -> Rgb:
     return rgb_HW3 if rgb_HW3.flags.c_contiguous and rgb_HW3.flags.writeable else rgb_HW3.copy()
 
 
-def load(settings: SwapSettings, identity: Identity | None = None) -> Session:
-    """Builds a session. Raises UnknownEngine or EngineUnavailable; never falls back to another engine."""
-    return Session(settings, identity)
+def load(settings: SwapSettings, identity: Identity | None = None, pool: EnginePool | None = None) -> Session:
+    """Builds a session. Raises UnknownEngine or EngineUnavailable; never falls back to another engine.
+
+    pool: sessions that are given the same one share what they load.
+    """
+    return Session(settings, identity, pool)

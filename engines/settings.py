@@ -43,3 +43,26 @@ class SwapSettings(StrictModel):
     label: bool = Field(True, description="draw the mark that says the face is synthetic")
     hold_ms: int = Field(300, ge=0, le=300, description="how long the last good picture stands in for a lost face")
     max_faces: int = Field(4, ge=1, le=8, description="faces that are tracked at most")
+    runtime: Literal["auto", "torch", "compiled", "ort", "tensorrt"] = Field(
+        "auto", description="what executes a learned engine"
+    )
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="where: cpu, cuda, cuda:1, or auto")
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="numbers that a learned engine computes with"
+    )
+    size_px: int | None = Field(
+        None, ge=64, le=1024, multiple_of=64, description="side of the face that a learned engine draws"
+    )
+    steps: int | None = Field(None, ge=1, le=8, description="denoising steps of one frame")
+    texture_weight: float | None = Field(
+        None, ge=0, le=2, allow_inf_nan=False, description="more is more likeness and less expression"
+    )
+    attribute_weight: float | None = Field(
+        None, ge=0, le=2, allow_inf_nan=False, description="more is more of the driver's look and expression"
+    )
+    seed: int = Field(0, ge=0, lt=2**63, description="of the noise that a learned engine starts from")
+    noise: Literal["fixed", "per_frame"] = Field("fixed", description="the same noise in every frame, or new one")
+    weights: Literal["trained", "random"] = Field(
+        "trained", description="random: of nobody's training, to measure speed; the face is noise"
+    )
+    batch: int = Field(1, ge=1, le=16, description="people that one run of a learned engine serves")

@@ -114,6 +114,12 @@ class SharedGraph(Generic[G]):
         """B, frames that one run can serve."""
         return self.graphs.step.spec.inputs[0].shape[0]
 
+    @property
+    def idle(self) -> bool:
+        """Whether no session is in."""
+        with self._changed:
+            return self._sessions == 0
+
     def enter(self) -> None:
         """One more session. Raises EngineBusy, in words, where the measured time of the others leaves no room."""
         with self._changed:

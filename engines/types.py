@@ -68,11 +68,15 @@ class TrackedFace:
 
 @dataclass(frozen=True, slots=True)
 class Tracking:
-    """What one frame holds: the faces to draw, first the one the session is locked to, and everybody else."""
+    """What one frame holds: the faces to draw, first the one the session is locked to, and everybody else.
+
+    broken  this frame does not go on from the one before: a cut, a jump back in time, another picture size
+    """
 
     faces: tuple[TrackedFace, ...]
     bystanders_px: tuple[Box, ...]
     found: int
+    broken: bool = False
 
 
 @dataclass(frozen=True, slots=True)

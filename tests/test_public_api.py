@@ -7,7 +7,9 @@ import engines
 PROMISED = {
     "Box",
     "ConsentMissing",
+    "EngineBusy",
     "EngineFault",
+    "EnginePool",
     "EngineUnavailable",
     "Identity",
     "IdentityError",

@@ -161,7 +161,7 @@ class FaceTracker:
     def step(self, state: TrackState, rgb_HW3: Rgb, captured_s: float) -> Tracking:
         """One frame. uint8 [H, W, 3], captured at `captured_s` seconds on a monotonic clock."""
         frame = _Frame(image_packet(rgb_HW3), rgb_HW3, captured_s)
-        self._notice_breaks(state, frame)
+        broken = self._notice_breaks(state, frame)
         scanning = self._look_out(state, frame)
         for person in state.present:
             self._follow(state, person, frame)
@@ -173,7 +173,7 @@ class FaceTracker:
             self._scan(state, frame)
         state.bystanders.forget(captured_s)
         state.stepped_s = captured_s
-        return self._tracking(state, captured_s)
+        return self._tracking(state, captured_s, broken)
 
     def _look_out(self, state: TrackState, frame: _Frame) -> bool:
         """Starts the detectors where there is a reason to; they work in their own threads while the mesh follows."""
@@ -190,19 +190,21 @@ class FaceTracker:
         self._edges.feed(frame.rgb_HW3, moving | hidden)
         return True
 
-    def _notice_breaks(self, state: TrackState, frame: _Frame) -> None:
-        """After a cut, a jump in time or another picture size nobody is where they were."""
+    def _notice_breaks(self, state: TrackState, frame: _Frame) -> bool:
+        """After a cut, a jump in time or another picture size nobody is where they were. Returns whether there is one."""
         scene = thumbnail(frame.rgb_HW3)
         size_px = frame.height_px, frame.width_px
         backwards = state.stepped_s is not None and frame.now_s < state.stepped_s
         resized = state.size_px not in (None, size_px)
-        if backwards or resized or (state.scene is not None and is_cut(state.scene, scene)):
+        broken = backwards or resized or (state.scene is not None and is_cut(state.scene, scene))
+        if broken:
             for person in state.present:
                 person.lost = True
                 person.seen_s = min(person.seen_s, frame.now_s)
             state.bystanders.known.clear()
             state.scanned_s = state.surveyed_s = state.scanned = None
         state.scene, state.size_px = scene, size_px
+        return broken
 
     def _follow(self, state: TrackState, person: Person, frame: _Frame) -> None:
         square = square_of_points(person.points_px)
@@ -311,7 +313,7 @@ class FaceTracker:
         state.bystanders.release(owner.box_px)
         return strangers[1:]
 
-    def _tracking(self, state: TrackState, now_s: float) -> Tracking:
+    def _tracking(self, state: TrackState, now_s: float, broken: bool) -> Tracking:
         present = sorted(state.present, key=lambda one: (one.number != state.locked, one.number))[: self._most]
         faces = tuple(TrackedFace(one.number, one.points_px, one.raw_px, one.score) for one in present)
         hidden = [one.hidden_px(now_s) for one in state.bystanders.known]
@@ -320,7 +322,7 @@ class FaceTracker:
                 place = Bystander(person.box_px, person.seen_s).hidden_px(now_s)
                 if not any(same_place(person.box_px, one.box_px) for one in present):
                     hidden.append(place)
-        return Tracking(faces, tuple(hidden), len(faces) + len(state.bystanders.known))
+        return Tracking(faces, tuple(hidden), len(faces) + len(state.bystanders.known), broken)
 
 
 def _newsworthy(state: TrackState, box_px: Box, frame: _Frame) -> bool:

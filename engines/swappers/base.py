@@ -28,6 +28,7 @@ class Engine(Protocol):
     """Draws faces. Stateless: what must be remembered is in the state that the caller passes in."""
 
     name: str
+    why: str  # what there is to say of how it runs; empty where there is nothing
     needs_face: bool  # False: the engine draws without tracking (passthrough)
 
     def init(self) -> EngineState:
@@ -35,6 +36,9 @@ class Engine(Protocol):
 
     def warm_up(self) -> None:
         """Compiles kernels and loads models, so that the first frame is not late. Takes seconds."""
+
+    def prepare(self, identity: Identity, settings: SwapSettings) -> object:
+        """Makes an identity ready, so that the first frame with it is not late. From any thread."""
 
     def close(self) -> None:
         """Frees threads and devices. The engine must not draw again."""

@@ -19,6 +19,7 @@ class Passthrough:
     """Shows the real face: never chosen by `auto`."""
 
     name = "passthrough"
+    why = ""
     needs_face = False
 
     def init(self) -> EngineState:
@@ -26,6 +27,10 @@ class Passthrough:
 
     def warm_up(self) -> None:
         """Nothing to compile."""
+
+    def prepare(self, identity: Identity, settings: SwapSettings) -> object:
+        """Draws no identity."""
+        return None
 
     def close(self) -> None:
         """Nothing to free."""

@@ -85,6 +85,7 @@ class Proxy:
     """Draws with Numba kernels on the CPU. Stateless but for a cache of the last prepared identity."""
 
     name = "proxy"
+    why = ""
     needs_face = True
 
     def __init__(self) -> None:
@@ -109,15 +110,17 @@ class Proxy:
         """Ends the painters' threads."""
         self._painters.shutdown()
 
-    def prepare(self, identity: Identity) -> PreparedIdentity:
+    def prepare(self, identity: Identity, settings: SwapSettings | None = None) -> PreparedIdentity:
         """The identity ready for drawing; kept until another one comes."""
-        if self._prepared is None or self._prepared.identity is not identity:
+        ready = self._prepared
+        if ready is None or ready.identity is not identity:
             pyramid = texture_levels(np.concatenate([identity.albedo_AA3, self._opacity[..., None]], axis=2))
             uv = np.round(face_model().uv_S2 * (ATLAS_PX // 8 - 1)).astype(int)
             at_vertices = log_colour(pyramid[3 * STEPS][uv[:, 1], uv[:, 0], :3])
             mean = np.average(at_vertices, axis=0, weights=self._skin_S)
-            self._prepared = PreparedIdentity(identity, pyramid, mean.astype(np.float32))
-        return self._prepared
+            ready = PreparedIdentity(identity, pyramid, mean.astype(np.float32))
+            self._prepared = ready  # as a whole: another thread may prepare the next identity meanwhile
+        return ready
 
     def draw(
         self, state: EngineState, identity: Identity | None, inputs: Inputs, settings: SwapSettings, onto_HW3: Rgb

@@ -5,18 +5,104 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from engines import SettingError, SwapSettings, UnknownEngine, engine_names, load
-from engines.registry import choose, make
+from engines import EngineBusy, EngineUnavailable, SettingError, SwapSettings, UnknownEngine, engine_names, load, store
+from engines.pool import EnginePool
+from engines.registry import LEARNED, choose, make
 
 
-def test_every_name_makes_an_engine_of_that_name() -> None:
+@pytest.fixture
+def pool() -> Iterator[EnginePool]:
+    made = EnginePool()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def no_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store in which nothing was built."""
+    monkeypatch.setattr(store, "default_store", lambda: tmp_path)
+
+
+@pytest.mark.parametrize("name", ["passthrough", "proxy"])
+def test_what_learned_nothing_is_always_there(name: str, pool: EnginePool) -> None:
+    made = make(name, SwapSettings(), pool)
+    assert made.name == name
+    made.close()
+
+
+def test_names_are_sorted_and_chosen_as_they_are() -> None:
     assert engine_names() == tuple(sorted(engine_names()))
+    assert {"passthrough", "proxy", *LEARNED} <= set(engine_names())
     for name in engine_names():
-        assert make(name).name == name
         assert choose(name) == (name, "asked for by name")
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_an_engine_that_is_not_built_names_the_command_that_builds_it(name: str, no_engines: None) -> None:
+    settings = SwapSettings(engine=name, runtime="ort", steps=2, device="cpu")
+    with pytest.raises(EngineUnavailable) as told:
+        load(settings)
+    assert f"vividstream engines build {name} --runtime ort --steps 2" in str(told.value)
+
+
+def test_random_weights_are_never_taken_unasked(no_engines: None) -> None:
+    """Nor does a runtime that must be built first silently become another one."""
+    with pytest.raises(EngineUnavailable):
+        load(SwapSettings(engine="tiny", device="cpu"))
+    with pytest.raises(EngineUnavailable, match="engines build tiny --runtime ort"):
+        load(SwapSettings(engine="tiny", weights="random", runtime="ort", device="cpu"))
+
+
+def test_random_weights_that_are_asked_for_say_what_they_are(no_engines: None) -> None:
+    session = load(SwapSettings(engine="tiny", weights="random", size_px=64, device="cpu", precision="float32"))
+    assert session.engine == "tiny"
+    assert "RANDOM WEIGHTS" in session.why
+    assert "torch on cpu" in session.why
+    session.close()
+
+
+def test_sessions_with_one_pool_share_what_they_load(no_engines: None, pool: EnginePool) -> None:
+    settings = SwapSettings(engine="tiny", weights="random", size_px=64, device="cpu", precision="float32")
+    before = threading.active_count()
+    sessions = [load(settings, pool=pool), load(settings.model_copy(update={"tone": "driver", "seed": 4}), pool=pool)]
+    shared = {id(getattr(session._drawer, "_shared")) for session in sessions}  # noqa: B009
+    assert len(shared) == 1
+    other = load(settings.model_copy(update={"steps": 2}), pool=pool)
+    assert id(getattr(other._drawer, "_shared")) not in shared  # noqa: B009
+    for session in (*sessions, other):
+        session.close()
+    again = load(settings, pool=pool)
+    assert id(getattr(again._drawer, "_shared")) in shared, "nobody used it, and it is still there"  # noqa: B009
+    again.close()
+    load(settings.model_copy(update={"steps": 3}), pool=pool).close()
+    assert threading.active_count() <= before + 1, "another engine needed the room"
+    pool.close()
+    assert threading.active_count() <= before
+
+
+def test_a_session_too_many_is_refused_and_leaves_nothing_behind(no_engines: None, pool: EnginePool) -> None:
+    settings = SwapSettings(engine="tiny", weights="random", size_px=64, device="cpu", precision="float32")
+    first = load(settings, pool=pool)
+    shared = getattr(first._drawer, "_shared")  # noqa: B009
+    shared._latest.append((0.5, 1))
+    with pytest.raises(EngineBusy, match="1 session of 25 frames/s"):
+        load(settings, pool=pool)
+    assert shared.statistics().sessions == 1
+    first.close()
+    load(settings, pool=pool).close()
+
+
+def test_a_session_of_its_own_leaves_nothing_behind(no_engines: None) -> None:
+    before = threading.active_count()
+    session = load(SwapSettings(engine="tiny", weights="random", size_px=64, device="cpu", precision="float32"))
+    session.close()
+    assert threading.active_count() <= before
 
 
 def test_auto_resolves_and_says_why() -> None:
@@ -46,7 +132,25 @@ def test_a_strange_setting_is_told_the_nearest() -> None:
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("tone", "drivers"), ("hold_ms", 301), ("hold_ms", -1), ("max_faces", "2"), ("label", 1), ("faces", "two")],
+    [
+        ("tone", "drivers"),
+        ("hold_ms", 301),
+        ("hold_ms", -1),
+        ("max_faces", "2"),
+        ("label", 1),
+        ("faces", "two"),
+        ("runtime", "onnx"),
+        ("device", "gpu"),
+        ("device", "cuda:"),
+        ("size_px", 300),
+        ("steps", 0),
+        ("texture_weight", float("nan")),
+        ("texture_weight", -0.1),
+        ("seed", -1),
+        ("seed", 2**63),
+        ("weights", "none"),
+        ("batch", 0),
+    ],
 )
 def test_an_impossible_value_names_its_setting_in_one_line(setting: str, value: object) -> None:
     with pytest.raises(SettingError, match=f'^setting "{setting}": [^\n]+$'):

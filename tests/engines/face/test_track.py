@@ -237,8 +237,9 @@ def test_a_cut_and_back_finds_the_person_in_the_same_frame(shared_data: Path, on
 
 def test_an_empty_picture_has_nobody(one: FaceTracker) -> None:
     slope = np.repeat(np.linspace(0, 255, 640, dtype=np.uint8)[None, :, None], 480, axis=0).repeat(3, axis=2)
-    for tracking in follow(one, [empty(), slope, empty(64, 48), np.zeros((480, 640, 3), np.uint8)]):
-        assert tracking == Tracking((), (), 0)
+    pictures = [empty(), empty(), slope, empty(64, 48), np.zeros((480, 640, 3), np.uint8)]
+    for tracking, broken in zip(follow(one, pictures), (False, False, True, True, True)):
+        assert tracking == Tracking((), (), 0, broken)
 
 
 def test_a_clock_that_runs_backwards_starts_anew(shared_data: Path, one: FaceTracker) -> None:
