@@ -23,17 +23,21 @@ Norm = Literal["group", "rms"]
 
 
 class ChannelNorm(nn.Module):
-    """Divides by the root mean square over channels at each place (arXiv 1910.07467), then a learned gain."""
+    """Divides by the root mean square over channels at each place (arXiv 1910.07467). No gain: a convolution follows.
+
+    The mean is written as a product with a row of 1/C, which ONNX Runtime's CPU provider computes several times as fast
+    as a mean over the second axis (docs/log.md).
+    """
 
     def __init__(self, channels: int, eps: float = 1e-6) -> None:
         super().__init__()
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(channels))
+        self.channels, self.eps = channels, eps
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        x = x_NCHW.float()
-        scale = torch.rsqrt(x.square().mean(1, keepdim=True) + self.eps)
-        return (x * scale).to(x_NCHW.dtype) * self.weight[:, None, None]
+        x_NCS = x_NCHW.flatten(2).float()
+        row_1C = torch.full((1, self.channels), 1 / self.channels, dtype=x_NCS.dtype, device=x_NCS.device)
+        scale_N1S = torch.rsqrt(row_1C @ x_NCS.square() + self.eps)
+        return (x_NCS * scale_N1S).to(x_NCHW.dtype).reshape(x_NCHW.shape)
 
 
 def picture_norm(kind: Norm, channels: int, eps: float) -> nn.Module:

@@ -56,34 +56,35 @@ class TimeEmbedding(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.half = channels // 2
+        self.rates = channels // 2
         self.linear_1 = nn.Linear(channels, 4 * channels)
         self.linear_2 = nn.Linear(4 * channels, 4 * channels)
 
     def forward(self, times_N: Tensor) -> Tensor:
-        count_F = torch.arange(self.half, dtype=torch.float32, device=times_N.device)
-        angle = times_N.float()[:, None] * torch.exp(count_F * (-math.log(10000.0) / self.half))
+        count_F = torch.arange(self.rates, dtype=torch.float32, device=times_N.device)
+        angle = times_N.float()[:, None] * torch.exp(count_F * (-math.log(10000.0) / self.rates))
         code = torch.cat([torch.cos(angle), torch.sin(angle)], -1).to(self.linear_1.weight.dtype)
         return cast(Tensor, self.linear_2(functional.silu(self.linear_1(code))))
 
 
 class ResBlock(nn.Module):
-    """group: norm, SiLU, conv, time, norm, SiLU, conv (SD1.5). rms: without the second norm."""
+    """group: norm, SiLU, conv, time, norm, SiLU, conv (SD1.5). rms: norm, SiLU, conv, time, ReLU, conv, of which
+    runtimes make one pass from the first convolution on."""
 
     def __init__(self, kind: Norm, channels: int, out_channels: int, time_channels: int) -> None:
         super().__init__()
         self.norm1 = picture_norm(kind, channels, 1e-5)
         self.conv1 = nn.Conv2d(channels, out_channels, 3, padding=1)
         self.time = nn.Linear(time_channels, out_channels)
-        self.norm2 = picture_norm(kind, out_channels, 1e-5) if kind == "group" else nn.Identity()
+        self.norm2 = picture_norm(kind, out_channels, 1e-5) if kind == "group" else None
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         self.skip = nn.Conv2d(channels, out_channels, 1) if channels != out_channels else nn.Identity()
 
     def forward(self, x_NCHW: Tensor, time_NF: Tensor) -> Tensor:
         inner = self.conv1(functional.silu(self.norm1(x_NCHW)))
         inner = inner + self.time(functional.silu(time_NF))[:, :, None, None]
-        inner = self.conv2(functional.silu(self.norm2(inner)))
-        return cast(Tensor, self.skip(x_NCHW) + inner)
+        inner = functional.relu(inner) if self.norm2 is None else functional.silu(self.norm2(inner))
+        return cast(Tensor, self.skip(x_NCHW) + self.conv2(inner))
 
 
 @dataclass
@@ -150,15 +151,22 @@ class Middle(nn.Module):
 
 
 class Up(nn.Module):
+    """Ends at twice the size: enlarged, then a wide convolution (SD1.5); rms: narrowed to the next level's channels,
+    then enlarged, a hundredth of the work."""
+
     def __init__(self, config: DenoiserConfig, level: int) -> None:
         super().__init__()
-        widths = config.widths
+        widths, self.narrow = config.widths, config.norm == "rms"
         width, below = widths[level], widths[min(level + 1, len(widths) - 1)]
-        taken = [width] * config.blocks + [widths[max(level - 1, 0)]]
+        above = widths[max(level - 1, 0)]
+        entering = width if self.narrow else below
         self.layers = nn.ModuleList(
-            Layer(config, level, (below if i == 0 else width) + skip) for i, skip in enumerate(taken)
+            Layer(config, level, (entering if i == 0 else width) + skip)
+            for i, skip in enumerate([width] * config.blocks + [above])
         )
-        self.enlarge = nn.Conv2d(width, width, 3, padding=1) if level else None
+        self.enlarge: nn.Conv2d | None = None
+        if level:
+            self.enlarge = nn.Conv2d(width, above, 1) if self.narrow else nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x_NCHW: Tensor, kept: list[Tensor], context: Context) -> Tensor:
         """Takes as many from the end of `kept` as it has layers."""
@@ -167,6 +175,8 @@ class Up(nn.Module):
             x = layer(torch.cat([x, kept.pop()], 1), context)
         if self.enlarge is None:
             return x
+        if self.narrow:
+            return functional.interpolate(self.enlarge(x), scale_factor=2.0, mode="nearest")
         return cast(Tensor, self.enlarge(functional.interpolate(x, scale_factor=2.0, mode="nearest")))
 
 
