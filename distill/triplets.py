@@ -5,7 +5,7 @@ truth, which no real video has. The decoupled twin is somebody else again in the
 the attributes from it, so that they cannot carry identity (AIDT, VividFace, arXiv 2412.11279).
 
 A swap keeps the head of hair and the glasses of whoever is before the camera, so there is a second truth, `worn`: S's
-face under D's hair and glasses. `truth` is the whole of S.
+face under D's hair and glasses, in D's clothes. `truth` is the whole of S.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Triplet:
     sources  1 to 8 photos of the identity, in other poses, expressions and rooms than the clip's
     target   the driver's clip
     truth    the identity doing what the driver does
-    worn     the same under the driver's hair and glasses
+    worn     the same under the driver's hair and glasses, in the driver's clothes
     twin     a third person doing what the driver does
     """
 
@@ -113,9 +113,14 @@ def acted(person: Person, clip: Sequence[tuple[Posture, Scene]]) -> tuple[Shot, 
 
 
 def worn(identity: Person, driver: Person) -> Person:
-    """The identity's face under the driver's hair and glasses: what a swap of the face alone can reach."""
+    """The identity's face under the driver's hair and glasses, in D's clothes: what a swap of the face can reach."""
     return replace(
-        identity, hair=driver.hair, hair_lab=driver.hair_lab, glasses=driver.glasses, glasses_lab=driver.glasses_lab
+        identity,
+        hair=driver.hair,
+        hair_lab=driver.hair_lab,
+        glasses=driver.glasses,
+        glasses_lab=driver.glasses_lab,
+        clothes_seed=driver.clothes_seed,
     )
 
 

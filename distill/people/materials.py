@@ -13,6 +13,7 @@ from distill.people.hair import shade_hair
 from distill.people.paint import IRIS_SHARE
 from distill.people.pose import Params, Posed
 from distill.people.shade import Lamp, ambient, diffuse, gloss, mirrored, softbox
+from distill.people.skin_light import wandered
 from distill.people.surface import Points, cross, dot, hair_lab, linear_from_lab, of, skin, unit
 from distill.people.texture import level_for, look_up, taps
 
@@ -28,6 +29,7 @@ class Surroundings:
     params: Params
     posed: Posed
     px_per_cm_B: Tensor
+    size_px: int
 
 
 Shaded = tuple[Tensor, Tensor]  # light [3, N] and part [N]
@@ -39,20 +41,23 @@ def shade_skin(world: Surroundings, at: Points, lamps: list[Lamp], view_3N: Tens
     params, who = world.params, at.picture_N
     look = skin(world.assets, params, at, world.px_per_cm_B)
     albedo = _with_scalp(params, at, look.albedo_3N)
-    received = diffuse(lamps, look.normal_3N, (0.22, 0.10, 0.06)) * (0.5 + 0.5 * at.sky_N)
+    received = diffuse(lamps, look.normal_3N, (0.16, 0.08, 0.05)) * (0.5 + 0.5 * at.sky_N)
     sky = torch.stack([at.sky_N.sqrt(), at.sky_N, at.sky_N])
     around = ambient(params, at, look.normal_3N) * sky
     rough = torch.lerp(of(params.person["roughness"], who), torch.full_like(at.sky_N, 0.32), look.lips_N)
-    shine = gloss(lamps, look.normal_3N, view_3N, rough, 0.028) * (0.8 * (1 - at.scalp_N * 0.8))
-    away = 1 - dot(look.normal_3N, view_3N).clamp_(0, 1)
+    facing = dot(look.normal_3N, view_3N).clamp_(0, 1)
+    rim = (6 * facing).clamp_(0, 1)  # seen from so far aside a point is all highlight, and its neighbour none
+    shine = gloss(lamps, look.normal_3N, view_3N, rough, 0.028) * (0.8 * rim * (1 - at.scalp_N * 0.8))
+    away = 1 - facing
     edge = away.square() * away.square() * away
     mirror = around * ((0.01 + 0.07 * edge) * at.sky_N)
-    out = albedo * (received + around) + shine + mirror
+    within = wandered(received + around, at.pixel_N, world.px_per_cm_B, world.size_px)
+    out = albedo * within + shine + mirror
     cloth = ((neckline(at.rest_3N) - at.rest_3N[1]) * of(world.px_per_cm_B, who) + 0.5).clamp_(0, 1)
     dressed = torch.nonzero(cloth > 0).squeeze(1)
     under = at.only(dressed)
-    shirt = of(shirt_colour(params), under.picture_N) * (received + around).index_select(1, dressed)
-    out[:, dressed] = torch.lerp(out.index_select(1, dressed), shirt, cloth.index_select(0, dressed))
+    cotton = shirt(params, under) * (received + around).index_select(1, dressed)
+    out[:, dressed] = torch.lerp(out.index_select(1, dressed), cotton, cloth.index_select(0, dressed))
     part = torch.full_like(who, int(Part.SKIN))
     part[(at.rest_3N[1] < -8.5) | (at.u_N > 1) & (at.rest_3N[1] < -5)] = int(Part.NECK)
     part[look.lips_N > 0.5] = int(Part.LIPS)
@@ -66,13 +71,23 @@ def neckline(rest_3N: Tensor) -> Tensor:
     return -14.6 - 0.28 * (rest_3N[2] - 2) + 0.012 * rest_3N[0].square()
 
 
-def shirt_colour(params: Params) -> Tensor:
-    """A shirt for everyone, from the person's own seed, [B, 3]."""
-    seed = (params.person["marks_seed"] % 9973).to(torch.float32)
-    lightness = 12 + 70 * ((seed * 0.6180339) % 1)
-    hue = 2 * torch.pi * ((seed * 0.7548777) % 1)
-    chroma = 4 + 28 * ((seed * 0.5698403) % 1) ** 2
-    return linear_from_lab(torch.stack([lightness, chroma * hue.cos(), chroma * hue.sin()])).T
+def shirt(params: Params, at: Points) -> Tensor:
+    """Linear albedo of everyone's shirt, from the clothes' own seed: plain, striped or checked, ribbed at the neck."""
+    seed = (params.person["clothes_seed"] % 99991).to(torch.float32)
+    lot = [(seed * share) % 1 for share in (0.6180339, 0.7548777, 0.5698403, 0.8191725, 0.6710436, 0.4142136)]
+    lightness, hue, chroma = 10 + 75 * lot[0], 2 * torch.pi * lot[1], 3 + 30 * lot[2] ** 2
+    base = torch.stack([lightness, chroma * hue.cos(), chroma * hue.sin()])
+    other = torch.stack([(lightness + 22 + 40 * lot[4]) % 88 + 6, base[2], -base[1]])
+    who, (x, y, _) = at.picture_N, at.rest_3N
+    period, kind = of(1.2 + 3.0 * lot[5], who), of(lot[3], who)
+    across, down = ((torch.cos(2 * torch.pi * place / period) * 3).clamp_(-1, 1) * 0.5 + 0.5 for place in (x, y))
+    striped, checked = ((kind > 0.62) & (kind <= 0.85)).to(x.dtype), (kind > 0.85).to(x.dtype)
+    share = striped * down + checked * 0.5 * (down + across)
+    lab = torch.lerp(of(base.T, who), of(other.T, who), share)
+    under = neckline(at.rest_3N) - y
+    rib = ((0.9 - under) * 4).clamp_(0, 1)
+    lab[0] = (lab[0] * (1 - 0.14 * rib * (0.6 + 0.4 * torch.cos(14 * x)))).clamp_(4, 92)
+    return linear_from_lab(lab)
 
 
 def _with_scalp(params: Params, at: Points, albedo: Tensor) -> Tensor:
@@ -105,7 +120,7 @@ def shade_eye(world: Surroundings, at: Points, lamps: list[Lamp], view_3N: Tenso
     iris = look_up(table, place, of(params.person["iris"], who)).T * (0.55 * of(lightness, who))
     limbal = 1 - 0.65 * torch.exp(-((angle - IRIS_RAD) / 0.05).square_())
     iris = iris * (limbal * ((angle - 0.15) / 0.03).clamp_(0, 1))
-    white = at.position_3N.new_tensor([0.60, 0.56, 0.54])[:, None] * (1 - 0.12 * (angle - 0.5).clamp_(0, 1))
+    white = at.position_3N.new_tensor([0.54, 0.50, 0.48])[:, None] * (1 - 0.12 * (angle - 0.5).clamp_(0, 1))
     albedo = torch.lerp(iris, white, ((angle - IRIS_RAD + 0.01) / 0.06).clamp_(0, 1))
     bulge = 0.22 * (1 - angle / 0.5).clamp_(0, 1)
     normal = unit(out + bulge * (out - axis))

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from distill.people.assets import Assets, Kind
+from distill.people.assets import Assets, Kind, Part
 from distill.people.backdrop import backdrop
 from distill.people.hair import coverage, without_inner_shells
 from distill.people.materials import SHADERS, Surroundings
@@ -124,7 +124,7 @@ def _render(assets: Assets, params: Params, size_px: int, factor: int) -> Render
     px_per_cm = view.focal_B / view.distance_B / factor
     chosen = _choose(assets, posed, buffer, count, size_px, factor, px_per_cm)
     points = _points(assets, posed, screen, buffer, chosen)
-    colour, part = _shaded(assets, params, posed, points, view, px_per_cm)
+    colour, part = _shaded(assets, params, posed, points, view, px_per_cm, size_px)
     behind = backdrop(params.backgrounds, size_px, assets.device)
     light, alpha = _resolve(tone(colour), chosen, behind.reshape(-1, 3), factor)
     over = veil(assets, params, posed, screen, buffer, size_px, factor, view.distance_B, px_per_cm)
@@ -135,6 +135,7 @@ def _render(assets: Assets, params: Params, size_px: int, factor: int) -> Render
     depth = depth_of(chosen.nearest_P).reshape(shape)
     parts, normals = _maps(chosen, part, points.normal_3N.T, count * size_px * size_px, factor)
     empty = alpha.reshape(shape) < 0.5
+    parts = torch.where(over.lashes_N > 0.5, parts.new_tensor(int(Part.LASH)), parts)
     return Render(
         rgb,
         alpha.reshape(shape),
@@ -218,14 +219,16 @@ def _points(assets: Assets, posed: Posed, screen: Screen, buffer: Tensor, chosen
     fixed = weighted(assets.corner_values_AC, corner, share).T.contiguous()
     picture = posed.triangles.picture_T.index_select(0, triangle)
     along = torch.stack([dot(of(posed.turn_B33[:, k], picture), fixed[2:5]) for k in range(3)])
+    pixel = torch.full_like(picture, -1)
+    pixel[: len(chosen.inner_I)] = chosen.inner_I
     return Points(
         picture, assets.kind_A.index_select(0, template), now[:3], unit(now[3:6]), now[6].clamp(0, 1),
-        now[7].clamp(0, 1), fixed[0], fixed[1], unit(along), fixed[5:8], assets.card_A.index_select(0, template),
+        now[7].clamp(0, 1), fixed[0], fixed[1], unit(along), fixed[5:8], assets.card_A.index_select(0, template), pixel,
     )  # fmt: skip
 
 
 def _shaded(
-    assets: Assets, params: Params, posed: Posed, at: Points, view: View, px_per_cm_B: Tensor
+    assets: Assets, params: Params, posed: Posed, at: Points, view: View, px_per_cm_B: Tensor, size_px: int
 ) -> tuple[Tensor, Tensor]:
     """Linear light after exposure [N, 3] and part [N] of every point."""
     shadow = key_shadow(params, posed)
@@ -242,7 +245,9 @@ def _shaded(
             away = dot(some.normal_3N, towards) < 0
             some = replace(some, normal_3N=torch.where(away, -some.normal_3N, some.normal_3N))
         lamps = lamps_at(params, shadow, some)
-        colour[:, which], part[which] = shade(Surroundings(assets, params, posed, px_per_cm_B), some, lamps, towards)
+        colour[:, which], part[which] = shade(
+            Surroundings(assets, params, posed, px_per_cm_B, size_px), some, lamps, towards
+        )
     return (colour * of(params.scene["exposure"], at.picture_N)).T.contiguous(), part
 
 

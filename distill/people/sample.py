@@ -133,6 +133,7 @@ def sample_person(rng: Generator, facts: AssetFacts = STANDARD, split: Split = "
         iris_lab=_vector(rng.uniform((-25 if dark else -15, -3, -4), (0 if dark else 8, 6, 12))),
         glasses=glasses,
         glasses_lab=_vector(rng.uniform((8, -10, -15), (70, 25, 25))),
+        clothes_seed=int(rng.integers(2**31)),
     )
 
 

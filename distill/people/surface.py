@@ -36,6 +36,7 @@ class Points:
     along_3N: Tensor
     rest_3N: Tensor  # the same place on the mean head, the model's axes
     card_N: Tensor
+    pixel_N: Tensor  # number of the pixel that the point stands for alone, -1 where it is one of several
 
     def only(self, which: Tensor) -> Points:
         return Points(*(value.index_select(value.ndim - 1, which) for value in self.fields().values()))

@@ -31,6 +31,7 @@ class Person:
     hair, hair_lab               index of the hair mesh (-1: none) and its Lab shift
     iris, iris_lab               index of the iris texture and its Lab shift
     glasses, glasses_lab         kind and colour of the frame
+    clothes_seed                 colour and pattern of the shirt
     """
 
     identity: Vector
@@ -54,6 +55,7 @@ class Person:
     iris_lab: Vector
     glasses: GlassesKind
     glasses_lab: Vector
+    clothes_seed: int
 
 
 @dataclass(frozen=True, slots=True)

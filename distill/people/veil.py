@@ -35,7 +35,7 @@ class Veil:
 
     def over(self, light_N3: Tensor) -> Tensor:
         """The picture behind it; linear light."""
-        lashed = torch.lerp(light_N3, light_N3.new_tensor(LASH_LIGHT), self.lashes_N[:, None])
+        lashed = torch.lerp(light_N3, light_N3.clamp(max=LASH_LIGHT), self.lashes_N[:, None])
         return lashed * self.through_N[:, None] + self.mirrored_N3
 
 
