@@ -19,8 +19,7 @@ Values may be floats, NumPy arrays or torch tensors; times too, in shapes that b
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -39,10 +38,15 @@ class Schedule:
     kind: Literal["trig", "ddpm"] = "trig"
     prediction: Literal["velocity", "noise"] = "velocity"
     sigma_data: float = 0.5
+    alphas: tuple[float, ...] = field(init=False, repr=False, compare=False)  # the ddpm table
+    sigmas: tuple[float, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.kind == "trig" and self.prediction != "velocity":
             raise ValueError("TrigFlow networks predict the velocity; noise prediction needs the ddpm schedule")
+        signal = ddpm_signal() if self.kind == "ddpm" else np.zeros(0)
+        object.__setattr__(self, "alphas", tuple(np.sqrt(signal).tolist()))
+        object.__setattr__(self, "sigmas", tuple(np.sqrt(1 - signal).tolist()))
 
     @classmethod
     def of(cls, config: ScheduleConfig) -> Schedule:
@@ -57,13 +61,13 @@ class Schedule:
         """What multiplies the clean latent."""
         if self.kind == "trig":
             return _cos(t)
-        return _row(_alphas(), t)
+        return _row(self.alphas, t)
 
     def sigma(self, t: Values) -> Values:
         """What multiplies noise of unit variance."""
         if self.kind == "trig":
             return self.sigma_data * _sin(t)
-        return _row(_sigmas(), t)
+        return _row(self.sigmas, t)
 
     def start(self, noise: Values) -> Values:
         """The noisiest latent, made from noise of unit variance alone; with the variance that training saw."""
@@ -123,41 +127,19 @@ def time_of_same_noise(sigma_over_alpha: Values, sigma_data: float) -> Values:
     return np.arctan(np.asarray(sigma_over_alpha) / sigma_data)
 
 
-@cache
 def ddpm_signal() -> NDArray[np.float64]:
-    """SD1.5's cumulative products abar_t of 1 - beta, float64 [1000]; read only."""
+    """SD1.5's cumulative products abar_t of 1 - beta, float64 [1000]."""
     beta = np.linspace(0.00085**0.5, 0.012**0.5, STEPS) ** 2
-    return _locked(np.cumprod(1 - beta))
+    return np.cumprod(1 - beta)
 
 
-@cache
-def _alphas() -> NDArray[np.float64]:
-    return _locked(np.sqrt(ddpm_signal()))
-
-
-@cache
-def _sigmas() -> NDArray[np.float64]:
-    return _locked(np.sqrt(1 - ddpm_signal()))
-
-
-def _locked(array: NDArray[np.float64]) -> NDArray[np.float64]:
-    array.setflags(write=False)
-    return array
-
-
-def _row(table: NDArray[np.float64], t: Values) -> Values:
+def _row(table: tuple[float, ...], t: Values) -> Values:
     """table[t], as a float, array or tensor, whatever t is."""
     if hasattr(t, "detach"):
-        as_tensor = t.new_tensor(table.tolist(), dtype=None if t.is_floating_point() else _float_of(t))
-        return as_tensor[t.long()]
+        return t.new_tensor(table, dtype=t.dtype if t.is_floating_point() else t.float().dtype)[t.long()]
     if isinstance(t, int | float):
-        return float(table[int(t)])
-    return table[np.asarray(t).astype(np.int64)]
-
-
-def _float_of(t: Values) -> Any:
-    """torch's default float type, without importing torch for those who have none."""
-    return t.float().dtype
+        return table[int(t)]
+    return np.asarray(table)[np.asarray(t).astype(np.int64)]
 
 
 def _cos(t: Values) -> Values:

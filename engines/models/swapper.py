@@ -47,6 +47,10 @@ def _check(config: SwapperConfig) -> None:
             f"the denoiser's latents have {denoiser.latent_channels} channels, "
             f"the autoencoder's {config.autoencoder.latent_channels}"
         )
+    attending = [w for w, a, t in zip(denoiser.widths, denoiser.attention, denoiser.temporal, strict=True) if a or t]
+    for width in (*attending, denoiser.widths[-1]):
+        if width % denoiser.heads:
+            raise ValueError(f"{width} channels cannot be split among {denoiser.heads} heads")
     if denoiser.token_width != face_encoder.token_width:
         raise ValueError(
             f"the denoiser takes tokens of width {denoiser.token_width}, "

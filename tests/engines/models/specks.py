@@ -53,6 +53,11 @@ def speck(name: str, steps: int = 1, window: WindowConfig = WINDOW, size_px: int
     )
 
 
+def exact(name: str, steps: int = 1, window: WindowConfig = WINDOW) -> SwapperConfig:
+    """`full` with 2x2 places at its last level: norms over two numbers are signs, which no rounding error survives."""
+    return speck(name, steps, window, size_px=128 if name == "full" else 64)
+
+
 def lively(config: SwapperConfig, seed: int = 0) -> Swapper:
     """A swapper in which nothing hides: every parameter is random, biases and gains too."""
     torch.set_num_threads(1)
