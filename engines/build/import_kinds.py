@@ -123,7 +123,14 @@ KINDS = (
         sets=DDPM,
         reads={**UNET_CONFIG, **HEADS},
     ),
-    Kind("MotionAdapter", MOTION, has=(".motion_modules.",), only=".motion_modules.", reads=MOTION_HEADS),
+    Kind(
+        "MotionAdapter",
+        MOTION,
+        has=(".motion_modules.",),
+        lacks=(".temporal_transformer.",),
+        only=".motion_modules.",
+        reads=MOTION_HEADS,
+    ),
     Kind(
         "VividFace face3dvae",
         VAE_VIVIDFACE,
