@@ -83,6 +83,53 @@ def warp_affine(source_HW3: Rgb, source_from_out: Floats, height_px: int, width_
 
 
 @kernel
+def warp_area(source_HW3: Rgb, source_from_fine: Floats, size_px: int, samples: int) -> Rgb:
+    """A square sampled linearly on an affine grid, `samples` a side for each of its pixels, and averaged.
+
+    source_from_fine: float32 [2, 3], takes (x, y, 1) of the fine grid, size * samples a side, to the source's pixels.
+    The same as `warp_affine` onto the fine grid and `resize_area`, but for one rounding less, in half the time.
+    """
+    rows, columns = source_HW3.shape[0], source_HW3.shape[1]
+    out = np.empty((size_px, size_px, 3), np.uint8)
+    sums = np.empty((size_px, 3), np.float32)
+    a, b, c = source_from_fine[0, 0], source_from_fine[0, 1], source_from_fine[0, 2]
+    d, e, f = source_from_fine[1, 0], source_from_fine[1, 1], source_from_fine[1, 2]
+    x_last, y_last = np.float32(columns - 1), np.float32(rows - 1)
+    x_most, y_most = np.int32(max(columns - 2, 0)), np.int32(max(rows - 2, 0))
+    right, below = np.uint32(min(columns - 1, 1)), np.uint32(min(rows - 1, 1))
+    share = np.float32(1.0 / (samples * samples))
+    for row in range(size_px):
+        sums[:] = 0
+        for fine_row in range(row * samples, (row + 1) * samples):
+            from_x, from_y = b * np.float32(fine_row) + c, e * np.float32(fine_row) + f
+            for column in range(size_px):
+                red = green = blue = np.float32(0)
+                for sample in range(samples):
+                    fine_column = np.float32(column * samples + sample)
+                    x = min(max(a * fine_column + from_x, np.float32(0)), x_last)
+                    y = min(max(d * fine_column + from_y, np.float32(0)), y_last)
+                    x0, y0 = np.uint32(min(np.int32(x), x_most)), np.uint32(min(np.int32(y), y_most))
+                    x1, y1 = x0 + right, y0 + below
+                    fx, fy = x - np.float32(x0), y - np.float32(y0)
+                    both = fx * fy
+                    over, down = fx - both, fy - both
+                    here = np.float32(1) - fx - down
+                    red += here * np.float32(source_HW3[y0, x0, 0]) + over * np.float32(source_HW3[y0, x1, 0])
+                    red += down * np.float32(source_HW3[y1, x0, 0]) + both * np.float32(source_HW3[y1, x1, 0])
+                    green += here * np.float32(source_HW3[y0, x0, 1]) + over * np.float32(source_HW3[y0, x1, 1])
+                    green += down * np.float32(source_HW3[y1, x0, 1]) + both * np.float32(source_HW3[y1, x1, 1])
+                    blue += here * np.float32(source_HW3[y0, x0, 2]) + over * np.float32(source_HW3[y0, x1, 2])
+                    blue += down * np.float32(source_HW3[y1, x0, 2]) + both * np.float32(source_HW3[y1, x1, 2])
+                sums[column, 0] += red
+                sums[column, 1] += green
+                sums[column, 2] += blue
+        for column in range(size_px):
+            for k in range(3):
+                out[row, column, k] = np.uint8(sums[column, k] * share + np.float32(0.5))
+    return out
+
+
+@kernel
 def gaussian_blur(source_HW: Floats, sigma_px: float) -> Floats:
     """Separable Gaussian of one float32 [H, W] plane, edges repeated. Cost grows with sigma: shrink first if large."""
     rows, columns = source_HW.shape

@@ -13,7 +13,7 @@ import math
 import numpy as np
 
 from engines.face.mesh import Pose, face_model, fit_pose
-from engines.pixels import resize_area, warp_affine
+from engines.pixels import warp_area
 from engines.types import Floats, Rgb
 
 CROP_SIZES_PX = (256, 512)
@@ -78,12 +78,8 @@ def crop(frame_HW3: Rgb, crop_from_frame: Floats, size_px: int) -> Rgb:
     nothing is skipped and fine patterns do not turn into coarse ones.
     """
     frame_from_fine, samples = sampling(crop_from_frame, size_px)
-    frame = np.ascontiguousarray(frame_HW3)
-    fine: Rgb = warp_affine(frame, frame_from_fine, size_px * samples, size_px * samples)
-    if samples == 1:
-        return fine
-    shrunk: Rgb = resize_area(fine, size_px, size_px)
-    return shrunk
+    cut: Rgb = warp_area(np.ascontiguousarray(frame_HW3), frame_from_fine, size_px, samples)
+    return cut
 
 
 def sampling(crop_from_frame: Floats, size_px: int) -> tuple[Floats, int]:

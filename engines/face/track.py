@@ -191,7 +191,7 @@ class FaceTracker:
         return True
 
     def _notice_breaks(self, state: TrackState, frame: _Frame) -> bool:
-        """After a cut, a jump in time or another picture size nobody is where they were. Returns whether there is one."""
+        """Whether there is a cut, a jump in time or another picture size: then nobody is where they were."""
         scene = thumbnail(frame.rgb_HW3)
         size_px = frame.height_px, frame.width_px
         backwards = state.stepped_s is not None and frame.now_s < state.stepped_s

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import weakref
 from collections import OrderedDict
-from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,6 +20,7 @@ from engines.errors import EngineFault
 from engines.face.align import crop, crop_from_frame, moved
 from engines.face.paste import paste
 from engines.face.region import (
+    Fill,
     Region,
     covered_on_crop,
     face_region,
@@ -45,6 +46,7 @@ from engines.window import Window, recent_order, recent_slot
 
 LOST_S = 1.0  # a face that was gone for longer begins anew
 RECENT = 2  # frames that the autoencoder's temporal branch looks back
+FILL: Fill = "mean"  # what stands where the face was, in the crop that the graph sees
 MOST_TOKENS = 4  # identities whose tokens are kept
 WARM_UP_FRAMES = 4  # the first compiles, the others are measured
 
@@ -64,12 +66,13 @@ class LatentState:
 
 
 @dataclass(frozen=True, slots=True)
-class Conditions:
-    """What the graph sees of one frame, and how its face goes back. arrays: by input, [1, ...]."""
+class OwnCrop:
+    """What the camera's picture alone gives: the crop with the region filled, [1, 3, S, S], the driver's small picture
+    [1, 3, A, A], and the region."""
 
-    arrays: Mapping[str, Array]
+    masked: Floats
+    attribute: Floats
     region: Region
-    crop_from_frame: Floats
 
 
 class Latent:
@@ -86,6 +89,7 @@ class Latent:
         self._window = Window(self._config.window.frames, self._config.window.sinks)
         self._inputs = {tensor.name: tensor.shape for tensor in shared.graphs.step.spec.inputs}
         self._proxy = Proxy()
+        self._cutter = ThreadPoolExecutor(1, thread_name_prefix="cutter")
         self._tokens: OrderedDict[tuple[int, float], tuple[Identity, Array]] = OrderedDict()
         self._noise: tuple[tuple[int, int], Floats] | None = None
 
@@ -107,6 +111,7 @@ class Latent:
     def close(self) -> None:
         """Leaves the graph to the other sessions."""
         self._proxy.close()
+        self._cutter.shutdown()
         self._shared.leave()
 
     def prepare(self, identity: Identity, settings: SwapSettings) -> None:
@@ -120,11 +125,15 @@ class Latent:
         if identity is None or not isinstance(state, LatentState):
             raise EngineFault(f"the engine {self.name} needs an identity and its own state")
         place = self._begin(state, identity, inputs, settings)
-        seen = self._conditions(state, identity, inputs, settings)
+        there = crop_from_frame(inputs.face.points_px, self._config.size_px)
+        cutting = self._cutter.submit(self._own_crop, inputs, there)  # while the proxy draws
+        rough = self._rough_crop(state, identity, inputs, settings, there)
+        own = cutting.result()
+        arrays = self._arrays(state, identity, settings, own, rough)
         slots: dict[Clock, int] = {"window": self._window.slot_of(state.frame)}
         slots["recent"] = recent_slot(state.frame, RECENT)
         try:
-            outputs = self._shared.run(place, seen.arrays, slots)
+            outputs = self._shared.run(place, arrays, slots)
         except EngineFault:
             state.frame = 0  # the row was cleared
             raise
@@ -132,7 +141,7 @@ class Latent:
             self._shared.forget(place)
             state.frame = 0
             raise EngineFault(f"the engine {self.name} gave values that are no numbers; it begins anew")
-        paste(onto_HW3, outputs["face"][0], seen.region.alpha_SS, seen.crop_from_frame)
+        paste(onto_HW3, outputs["face"][0], own.region.alpha_SS, there)
         state.frame += 1
         state.drawn_s = inputs.captured_s
 
@@ -152,21 +161,34 @@ class Latent:
         away_s = captured_s - state.drawn_s
         return state.worn is not identity or state.settings != settings or not 0 <= away_s <= LOST_S
 
-    def _conditions(self, state: LatentState, identity: Identity, inputs: Inputs, settings: SwapSettings) -> Conditions:
-        size, points = self._config.size_px, inputs.face.points_px
-        there = crop_from_frame(points, size)
+    def _own_crop(self, inputs: Inputs, there: Floats) -> OwnCrop:
+        size = self._config.size_px
+        own = crop(inputs.rgb_HW3, there, size)
+        covered = covered_on_crop(inputs.occlusion, there, size)
+        region = face_region(moved(inputs.face.points_px, there), size, covered)
+        masked = masked_planes(own, region.mask_SS, fill_colour(own, region.mask_SS, FILL))
+        return OwnCrop(masked, planes(small_picture(own, self._config.face_encoder.picture_px)), region)
+
+    def _rough_crop(
+        self, state: LatentState, identity: Identity, inputs: Inputs, settings: SwapSettings, there: Floats
+    ) -> Floats:
+        """The proxy's drawing, cropped: [1, 3, S, S]."""
         if state.scratch_HW3.shape != inputs.rgb_HW3.shape:
             state.scratch_HW3 = np.empty_like(inputs.rgb_HW3)
         np.copyto(state.scratch_HW3, inputs.rgb_HW3)
         self._proxy.draw(state.proxy, identity, inputs, settings, state.scratch_HW3)
-        own, rough = crop(inputs.rgb_HW3, there, size), crop(state.scratch_HW3, there, size)
-        region = face_region(moved(points, there), size, covered_on_crop(inputs.occlusion, there, size))
+        return planes(crop(state.scratch_HW3, there, self._config.size_px))
+
+    def _arrays(
+        self, state: LatentState, identity: Identity, settings: SwapSettings, own: OwnCrop, rough: Floats
+    ) -> dict[str, Array]:
+        """What the graph takes, by name, each [1, ...] (engines.models.step)."""
         texture, attribute = self._weights(settings)
         arrays: dict[str, Array] = {
-            "masked": masked_planes(own, region.mask_SS, fill_colour(own, region.mask_SS, "mean")),
-            "proxy": planes(rough),
-            "mask": region.mask_SS[None, None],
-            "attribute": planes(small_picture(own, self._config.face_encoder.picture_px)),
+            "masked": own.masked,
+            "proxy": rough,
+            "mask": own.region.mask_SS[None, None],
+            "attribute": own.attribute,
             "identity_tokens": self._tokens_of(identity, settings),
             "weights": np.array([[texture, attribute]], np.float32),
             "noise": self._noise_of(settings, state.frame),
@@ -174,7 +196,7 @@ class Latent:
             "bias": self._window.bias(state.frame)[None],
             "recent_order": recent_order(state.frame, RECENT)[None],
         }
-        return Conditions({name: arrays[name] for name in self._inputs}, region, there)
+        return {name: arrays[name] for name in self._inputs}
 
     def _weights(self, settings: SwapSettings) -> tuple[float, float]:
         """Texture and attribute weight: those that were set, else the engine's own."""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
 
-from engines.pixels import gaussian_blur, lay_over, resize_area, resize_bilinear, warp_affine
+from engines.pixels import gaussian_blur, lay_over, resize_area, resize_bilinear, warp_affine, warp_area
 from engines.types import Floats, Rgb
 
 SIDES = st.integers(1, 23)
@@ -153,3 +153,15 @@ def test_opaque_is_exact_and_clear_leaves_all_as_it_was() -> None:
     np.testing.assert_array_equal(canvas[3:8, 2:6], patch)
     canvas[3:8, 2:6] = before[3:8, 2:6]
     np.testing.assert_array_equal(canvas, before)
+
+
+@settings(max_examples=60)
+@given(SIDES, SIDES, st.integers(1, 12), st.integers(1, 4), st.floats(-40, 40), st.floats(-0.8, 0.8))
+def test_warping_onto_fewer_pixels_is_warping_and_shrinking(
+    rows: int, columns: int, size: int, samples: int, shift: float, turn: float
+) -> None:
+    source = noise(rows, columns, rows * 31 + columns)
+    there = np.array([[0.7, -turn, shift], [turn, 1.1, shift / 2]], np.float32)
+    at_once = warp_area(source, there, size, samples).astype(int)
+    by_steps = resize_area(warp_affine(source, there, size * samples, size * samples), size, size)
+    assert np.abs(at_once - by_steps).max() <= 1

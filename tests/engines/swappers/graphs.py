@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,7 +13,14 @@ from torch import Tensor, nn
 from engines.errors import EngineFault
 from engines.graph import Clock, GraphSpec
 from engines.models import presets
-from engines.models.config import SwapperConfig
+from engines.models.config import (
+    AutoencoderConfig,
+    DenoiserConfig,
+    FaceEncoderConfig,
+    ScheduleConfig,
+    SwapperConfig,
+    WindowConfig,
+)
 from engines.models.step import IdentityGraph, SwapStep
 from engines.models.swapper import Swapper
 from engines.runtimes.base import Array, State
@@ -24,19 +32,38 @@ from engines.swappers.latent_graphs import LatentGraphs
 WHY = "made in a test"
 
 
-def small_config(size_px: int = 64, memory: str = "last_step", steps: int = 1) -> SwapperConfig:
-    """`tiny` in small: every kind of part, few channels, and a causal temporal decoder."""
-    tiny = presets.tiny(steps)
-    return tiny.model_copy(
-        update={
-            "size_px": size_px,
-            "window": tiny.window.model_copy(update={"frames": 4, "sinks": 1, "memory": memory}),
-            "autoencoder": tiny.autoencoder.model_copy(update={"widths": (8, 8, 16), "temporal_decoder": True}),
-            "denoiser": tiny.denoiser.model_copy(update={"widths": (16, 16, 32), "heads": 2, "token_width": 16}),
-            "face_encoder": tiny.face_encoder.model_copy(
-                update={"picture_px": 32, "feature_width": 16, "tokens": 2, "token_width": 16, "heads": 2}
-            ),
-        }
+def small_config(
+    size_px: int = 64,
+    memory: Literal["last_step", "clean_pass", "memory_encoder"] = "last_step",
+    steps: int = 1,
+    frames: int = 4,
+) -> SwapperConfig:
+    """Every kind of part, few channels; with `frames` over 1 the decoder remembers too."""
+    return SwapperConfig(
+        name="small",
+        size_px=size_px,
+        window=WindowConfig(frames=frames, sinks=int(frames > 2), memory=memory),
+        schedule=ScheduleConfig(times=presets.trig_times(steps)),
+        autoencoder=AutoencoderConfig(
+            kind="tiny",
+            latent_channels=4,
+            widths=(8, 8, 16),
+            blocks=1,
+            temporal_encoder=False,
+            temporal_decoder=frames > 1,
+        ),
+        denoiser=DenoiserConfig(
+            widths=(16, 16),
+            blocks=1,
+            attention=(False, True),
+            temporal=(False, True),
+            heads=2,
+            token_width=16,
+            norm="rms",
+        ),
+        face_encoder=FaceEncoderConfig(
+            backbone="conv", picture_px=32, feature_width=16, tokens=2, token_width=16, depth=1, heads=2
+        ),
     )
 
 

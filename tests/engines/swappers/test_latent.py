@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import pytest
@@ -220,12 +220,7 @@ def test_every_setting_changes_the_picture(engine: Latent, settings: SwapSetting
 
 def test_noise_is_fixed_unless_asked_otherwise() -> None:
     """With W = 1 a still driver gives a still picture, or, with new noise in every frame, a lively one."""
-    config = small_config()
-    config = config.model_copy(update={"window": config.window.model_copy(update={"frames": 1, "sinks": 0})})
-    config = config.model_copy(
-        update={"autoencoder": config.autoencoder.model_copy(update={"temporal_decoder": False})}
-    )
-    engine = small_engine(config)
+    engine = small_engine(small_config(frames=1))
     for noise, alike in (("fixed", True), ("per_frame", False)):
         state, settings = fresh(engine), SwapSettings(noise="fixed" if alike else "per_frame")
         pictures = [draw(engine, state, seen(0, captured_s=n * FRAME_S), settings=settings) for n in range(12)]
@@ -236,7 +231,7 @@ def test_noise_is_fixed_unless_asked_otherwise() -> None:
 
 
 @pytest.mark.parametrize(("size_px", "steps", "memory"), [(128, 1, "clean_pass"), (64, 2, "memory_encoder")])
-def test_other_shapes_draw_too(size_px: int, steps: int, memory: str) -> None:
+def test_other_shapes_draw_too(size_px: int, steps: int, memory: Literal["clean_pass", "memory_encoder"]) -> None:
     engine = small_engine(small_config(size_px, memory, steps))
     pictures = drawn(engine, range(3))
     assert all((picture != frame).any() for picture, frame in zip(pictures, FRAMES))
