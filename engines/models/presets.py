@@ -47,10 +47,11 @@ def tiny(steps: int = 1, window: WindowConfig | None = None) -> SwapperConfig:
         autoencoder=AutoencoderConfig(
             kind="tiny",
             latent_channels=8,
-            widths=(32, 64, 96),
+            widths=(64, 128),
+            encoder_widths=(48, 96),  # it runs twice a frame
             blocks=1,
             temporal_encoder=False,
-            temporal_decoder=False,
+            temporal_decoder=True,
         ),
         denoiser=DenoiserConfig(
             latent_channels=8,

@@ -22,13 +22,16 @@ def speck(name: str, steps: int = 1, window: WindowConfig = WINDOW, size_px: int
     config = presets.of(name, steps)
     grouped = config.denoiser.norm == "group"
     widths = {"tiny": (8, 16, 16), "base": (32, 32, 64), "full": (32, 32, 64, 64)}[name]
-    autoencoder = (32, 32, 32, 32) if config.autoencoder.kind == "kl" else (8, 8, 16)
+    autoencoder = (32,) * 4 if config.autoencoder.kind == "kl" else (8, 8, 16)[-len(config.autoencoder.widths) :]
+    encoder = (4, 8) if config.autoencoder.encoder_widths else ()
     vit = config.face_encoder.backbone == "vit"
     return config.model_copy(
         update={
             "size_px": size_px,
             "window": window,
-            "autoencoder": config.autoencoder.model_copy(update={"widths": autoencoder, "blocks": 1}),
+            "autoencoder": config.autoencoder.model_copy(
+                update={"widths": autoencoder, "encoder_widths": encoder, "blocks": 1}
+            ),
             "denoiser": config.denoiser.model_copy(
                 update={
                     "widths": widths,
