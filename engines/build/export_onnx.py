@@ -11,7 +11,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -56,23 +56,26 @@ def names_out(spec: GraphSpec) -> list[str]:
     return [*(tensor.name for tensor in spec.outputs), *(memory.new.name for memory in spec.memories)]
 
 
-def example_inputs(spec: GraphSpec) -> tuple[Tensor, ...]:
+def example_inputs(spec: GraphSpec, device: torch.device) -> tuple[Tensor, ...]:
     """Zeros of every input's shape and dtype, in order."""
     tensors = [*spec.inputs, *(memory.kept for memory in spec.memories)]
-    return tuple(torch.zeros(tensor.shape, dtype=_DTYPES[tensor.dtype]) for tensor in tensors)
+    return tuple(torch.zeros(tensor.shape, dtype=_DTYPES[tensor.dtype], device=device) for tensor in tensors)
 
 
-def exported_program(module: nn.Module) -> torch.export.ExportedProgram:
-    """The whole module as one program of ATen operators, in inference form.
+def exported_program(module: nn.Module, by_name: bool = False) -> torch.export.ExportedProgram:
+    """The whole module as one program of ATen operators, in inference form. Works on the meta device too.
 
+    by_name: the module takes its inputs as keywords, and the program's inputs are called so.
     Raises ExportError where a part cannot be traced (a graph break) or a shape is not fixed.
     """
     graph = copy.deepcopy(module).requires_grad_(False).eval()
     spec: GraphSpec = graph.spec  # type: ignore[assignment]
-    inputs = tuple(tensor.to(_device_of(graph)) for tensor in example_inputs(spec))
+    inputs = example_inputs(spec, _device_of(graph))
+    keywords = dict(zip(names_in(spec), inputs))
     try:
-        with torch.no_grad(), _quiet():
-            program = torch.export.export(graph, inputs, strict=False)
+        with torch.no_grad(), quiet():
+            given = ((), keywords) if by_name else (inputs, None)
+            program = torch.export.export(graph, *given, strict=False)
     except Exception as error:  # torch.export raises a dozen types of its own, and whatever the module raises
         raise ExportError(f'graph "{spec.name}" cannot be exported: {error}') from error
     _check_static(program, spec)
@@ -88,9 +91,25 @@ def _check_static(program: torch.export.ExportedProgram, spec: GraphSpec) -> Non
         value = node.meta.get("val")
         if isinstance(value, Tensor) and any(not isinstance(side, int) for side in value.shape):
             raise ExportError(f'graph "{spec.name}": {node.name} has no fixed shape: {tuple(value.shape)}')
-    written = [*program.graph_signature.buffers_to_mutate, *program.graph_signature.user_inputs_to_mutate]
-    if written:
-        raise ExportError(f'graph "{spec.name}" writes in place: {", ".join(written)}; state is an argument')
+    written = {str(_origin(node.args[0])) for node in program.graph.nodes if _writes(node)}
+    kept = {node.name for node in program.graph.nodes if node.op == "placeholder"}
+    if written & kept:
+        names = ", ".join(sorted(written & kept))
+        raise ExportError(f'graph "{spec.name}" writes in place: {names}; state is an argument')
+
+
+def _writes(node: torch.fx.Node) -> bool:
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and schema.is_mutable
+
+
+def _origin(node: Any) -> Any:
+    """What a view is a view of."""
+    while getattr(node, "op", "") == "call_function" and hasattr(node.target, "_schema"):
+        if not any(argument.alias_info for argument in node.target._schema.arguments):
+            return node
+        node = node.args[0]
+    return node
 
 
 def export_onnx(module: nn.Module, path: Path, opset: int = OPSET) -> onnx.ModelProto:
@@ -102,7 +121,7 @@ def export_onnx(module: nn.Module, path: Path, opset: int = OPSET) -> onnx.Model
 
     spec: GraphSpec = module.spec  # type: ignore[assignment]
     program = exported_program(module)
-    with _quiet():
+    with quiet():
         made = torch.onnx.export(
             program,
             (),
@@ -184,12 +203,16 @@ def _check_interface(model: onnx.ModelProto, spec: GraphSpec, shapes: dict[str, 
 
 
 def _check_rings(model: onnx.ModelProto, spec: GraphSpec) -> None:
-    """A ring is read where it lies: whoever takes it as an input computes with it."""
-    rings = {memory.kept.name for memory in spec.memories if memory.clock == "window"}
+    """A ring is read where it lies: whoever takes it computes with it. Nodes come in the order of computation."""
+    rings = {memory.kept.name: memory.kept.name for memory in spec.memories if memory.clock == "window"}
     for node in model.graph.node:
-        taken = rings.intersection(node.input)
-        if taken and node.op_type in ("Transpose", "Concat", "Expand", "Tile", "Cast"):
-            raise ExportError(f'graph "{spec.name}": {node.op_type} copies the ring "{sorted(taken)[0]}" whole')
+        taken = [rings[name] for name in node.input if name in rings]
+        if not taken:
+            continue
+        if node.op_type in ("Transpose", "Concat", "Expand", "Tile", "Cast"):
+            raise ExportError(f'graph "{spec.name}": {node.op_type} copies the ring "{taken[0]}" whole')
+        if node.op_type in ("Identity", "Reshape", "Squeeze", "Unsqueeze"):
+            rings |= dict.fromkeys(node.output, taken[0])
 
 
 def operators(model: onnx.ModelProto) -> Counter[str]:
@@ -198,7 +221,7 @@ def operators(model: onnx.ModelProto) -> Counter[str]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """The exporter warns of its own deprecations and of torchvision, which is not needed."""
     exporter = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = exporter.level

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -143,6 +144,88 @@ class OrtRuntime:
     def close(self) -> None:
         del self._session
         self._frame = None
+
+
+@dataclass(frozen=True, slots=True)
+class NothingKept:
+    """The state of a graph without memories."""
+
+    size_bytes: int = 0
+
+    def reset(self, rows: tuple[int, ...] | None) -> None:
+        """There is nothing to forget."""
+
+
+class OrtFile:
+    """Runs an ONNX file of somebody else's, without memories. See engines.runtimes.base.Runtime.
+
+    The spec says what is fed and fetched, in float32 whatever the file computes in; sides that the file leaves open are
+    as in the spec, and outputs that the spec does not name are not computed.
+    """
+
+    name = "ort"
+
+    def __init__(
+        self,
+        path: Path,
+        spec: GraphSpec,
+        provider: Provider = "cpu",
+        device: str = "cpu",
+        threads: int | None = None,
+        spinning: bool = False,
+    ) -> None:
+        """Raises EngineUnavailable where the file cannot be opened, or the provider is not to be had."""
+        check_spec(spec)
+        if spec.memories or any(tensor.dtype != "float32" for tensor in every_tensor(spec)):
+            raise ValueError(f'graph "{spec.name}": a plain file has float32 inputs and outputs and no memories')
+        _require(provider)
+        self.spec = spec
+        self.device = device
+        self.provider = provider
+        chosen = PROVIDERS["cpu"] if provider == "cpu" else (PROVIDERS[provider], _plain_options(device))
+        self._session = _open(path, _options(threads, spinning), [chosen])
+        self._types = {value.name: _TYPES.get(value.type) for value in self._session.get_inputs()}
+        self._shapes = {tensor.name: tensor.shape for tensor in spec.outputs}
+
+    def init(self) -> State:
+        return NothingKept()
+
+    def reset(self, state: State, rows: tuple[int, ...] | None = None) -> None:
+        """There is nothing to forget."""
+
+    def run(
+        self, state: State, inputs: Mapping[str, Array], slots: Mapping[Clock, NDArray[np.int64]]
+    ) -> dict[str, Array]:
+        check_inputs(self.spec, inputs)
+        given = {
+            name: np.ascontiguousarray(array, np.float16 if self._types.get(name) == "float16" else np.float32)
+            for name, array in inputs.items()
+        }
+        try:
+            results = self._session.run(list(self._shapes), given)
+        except Exception as error:  # as in _open
+            raise EngineFault(f'graph "{self.spec.name}" failed in ONNX Runtime: {error}') from error
+        outputs: dict[str, Array] = {}
+        for (name, shape), result in zip(self._shapes.items(), results, strict=True):
+            if not isinstance(result, np.ndarray) or result.shape != shape or result.dtype.kind != "f":
+                seen = f"{result.dtype} {list(result.shape)}" if isinstance(result, np.ndarray) else "no tensor"
+                raise EngineFault(f'graph "{self.spec.name}" gave {seen} as "{name}", not float32 {list(shape)}')
+            outputs[name] = result.astype(np.float32, copy=False)
+        check_finite(self.spec, finite_rows(outputs.values(), batch_of(self.spec)))
+        return outputs
+
+    def close(self) -> None:
+        del self._session
+
+
+def _plain_options(device: str) -> dict[str, str]:
+    index = device.partition(":")[2] or "0"
+    return {"device_id": index, "cudnn_conv_algo_search": "EXHAUSTIVE", "use_tf32": "0"}
+
+
+def has_provider(provider: Provider) -> bool:
+    """Whether the onnxruntime that is installed knows the provider."""
+    return PROVIDERS[provider] in ort.get_available_providers()
 
 
 def _require(provider: Provider) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from types import ModuleType
+from typing import NamedTuple, cast
 
 import numpy as np
 import pytest
@@ -25,6 +26,8 @@ from engines.runtimes.fixed_frame import FixedFrame
 from engines.runtimes.ort import OrtRuntime
 from engines.runtimes.torch_eager import TorchRuntime
 from engines.runtimes.torch_graph import TorchState, open_device
+from engines.runtimes.trt import TensorrtRuntime, check_engine, places
+from tests.engines.runtimes import fake_tensorrt
 from tests.engines.runtimes.ring_graph import Clip, Reference, RingGraph
 
 Slots = dict[Clock, "np.ndarray[tuple[int], np.dtype[np.int64]]"]
@@ -44,7 +47,18 @@ class FixedOnCpu(TorchRuntime):
         self._frame = FixedFrame(self.spec, open_device("cpu"), self._module)
 
 
-RUNTIMES = ("torch", "torch-bfloat16", "fixed", "compiled", "ort")
+class TensorrtOnCpu(TensorrtRuntime):
+    """TensorRT's runtime over a pretended TensorRT that sees addresses only."""
+
+    def __init__(self, graph: RingGraph) -> None:
+        self.spec = graph.spec
+        self._places = places(self.spec)
+        self._engine = fake_tensorrt.FakeEngine(graph, fake_tensorrt.tensors_of(self.spec))
+        check_engine(cast(ModuleType, fake_tensorrt.module), self._engine, self._places)
+        self._frame = FixedFrame(self.spec, open_device("cpu"), None, self._enqueue)
+
+
+RUNTIMES = ("torch", "torch-bfloat16", "fixed", "compiled", "ort", "tensorrt")
 
 
 @pytest.fixture(scope="module", params=[(name, batch) for name in RUNTIMES for batch in (1, 3)], ids=str)
@@ -60,6 +74,8 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         runtime, tolerance = TorchRuntime(graph, precision="bfloat16", threads=1), 0.06
     elif name == "fixed":
         runtime = FixedOnCpu(graph)
+    elif name == "tensorrt":
+        runtime = TensorrtOnCpu(graph)
     elif name == "compiled":
         if not shutil.which("g++"):
             pytest.skip("torch.compile needs g++")
