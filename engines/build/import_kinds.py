@@ -34,6 +34,7 @@ class Kind:
     sets        fields of our configuration that shapes do not show and that this kind decides
     reads       fields of a config.json beside the file: their name, and what it must be by our configuration
     copies      fields of a config.json that become fields of ours
+    counts      fields of our configuration that say how many of something there are: which keys to count
     constants   tensors of ours that such a file leaves out because they change nothing
     """
 
@@ -45,6 +46,7 @@ class Kind:
     sets: Mapping[str, Any] = field(default_factory=dict)
     reads: Mapping[str, Callable[[SwapperConfig], Any]] = field(default_factory=dict)
     copies: Mapping[str, str] = field(default_factory=dict)
+    counts: Mapping[str, str] = field(default_factory=dict)
     constants: Mapping[str, Callable[[Shape], Tensor]] = field(default_factory=dict)
 
     def recognises(self, keys: Iterable[str]) -> bool:
@@ -138,6 +140,7 @@ KINDS = (
         sets={"autoencoder.encoder_padding": "around"},
         reads=VAE_CONFIG,
         copies=VAE_SCALE,
+        counts={"autoencoder.encoder_blocks": "encoder.down_blocks.0.resnets.{i}.spatial_res_block.conv1.weight"},
         constants=NO_POST_QUANT,
     ),
     Kind(

@@ -117,7 +117,8 @@ def _settled(config: SwapperConfig, known: Iterable[tuple[Source, Kind | None]])
         if kind is None:
             continue
         read = {ours: source.config[theirs] for theirs, ours in kind.copies.items() if theirs in source.config}
-        for path, value in {**kind.sets, **read}.items():
+        counted = {ours: sum(Rule(theirs).fits(key) for key in source.tensors) for ours, theirs in kind.counts.items()}
+        for path, value in {**kind.sets, **read, **counted}.items():
             before = decided.setdefault(path, (value, source.title))
             if before[0] != value:
                 raise WeightsError(

@@ -324,6 +324,9 @@ def test_vividfaces_autoencoder(tmp_path: Path) -> None:
     expected = golden("face3dvae")
     assert found == expected["layout"]
     assert swapper.config.autoencoder.encoder_padding == "around"
+    # A configuration with as many blocks as the decoder's would not have had a place for the third.
+    other = imported(config(temporal=(True, True)), tmp_path / "official.safetensors")
+    assert other.config.autoencoder.encoder_blocks == 3
     ours = swapper.autoencoder
     pictures, latents = named_input("pictures", (2, 3, 3, 32, 32)), named_input("latents", (2, 3, 4, 4, 4))
     for still, form in ((False, "clip"), (True, "still")):
