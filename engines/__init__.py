@@ -19,7 +19,7 @@ from engines.identity import Identity, Manifest
 from engines.identity_store import IdentityStore
 from engines.marks.label import draw_label
 from engines.pool import EnginePool
-from engines.registry import engine_names
+from engines.registry import engine_names, engines_here
 from engines.session import Session, SessionState, load
 from engines.settings import StrictModel, SwapSettings
 from engines.standby import blurred_scene, standby_card
@@ -54,6 +54,7 @@ __all__ = [
     "blurred_scene",
     "draw_label",
     "engine_names",
+    "engines_here",
     "enroll",
     "load",
     "nearest",

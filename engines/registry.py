@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
 
-from engines.errors import UnknownEngine, nearest
+from engines.errors import EngineUnavailable, UnknownEngine, nearest
 from engines.pool import EnginePool
 from engines.settings import SwapSettings
 from engines.swappers.base import Engine
@@ -33,14 +33,48 @@ def _learned(name: str, settings: SwapSettings, pool: EnginePool) -> Engine:
     return Latent(name, pool.enter(loaded_key(name, settings), partial(open_graphs, name, settings)))
 
 
+def _onnx(settings: SwapSettings, pool: EnginePool) -> Engine:
+    from engines.swappers.onnx.engine import Onnx
+    from engines.swappers.onnx.graphs import open_graphs, opened_key
+
+    shared = pool.enter(opened_key(settings), partial(open_graphs, settings))
+    try:
+        return Onnx(shared, settings.size_px)
+    except BaseException:
+        shared.leave()
+        raise
+
+
 _FACTORIES: Mapping[str, Callable[[SwapSettings, EnginePool], Engine]] = MappingProxyType(
-    {"passthrough": _passthrough, "proxy": _proxy, **{name: partial(_learned, name) for name in LEARNED}}
+    {"onnx": _onnx, "passthrough": _passthrough, "proxy": _proxy, **{name: partial(_learned, name) for name in LEARNED}}
 )
 
 
 def engine_names() -> tuple[str, ...]:
     """The names that `engine` accepts besides `auto`."""
     return tuple(sorted(_FACTORIES))
+
+
+def engines_here(settings: SwapSettings) -> tuple[str, ...]:
+    """Those that can run here with these settings, as far as a look at what is installed tells."""
+    return tuple(name for name in engine_names() if _is_there(name, settings))
+
+
+def _is_there(name: str, settings: SwapSettings) -> bool:
+    if name == "onnx":
+        return settings.model is not None
+    if name not in LEARNED:
+        return True
+    from engines import store
+    from engines.swappers.latent_graphs import random_from_code, wanted_of
+
+    if random_from_code(settings):
+        return True
+    try:
+        store.find(wanted_of(name, settings))
+    except EngineUnavailable:
+        return False
+    return True
 
 
 def choose(name: str) -> tuple[str, str]:

@@ -11,12 +11,23 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import click
 from aiohttp import web
 
-from engines import IdentityError, IdentityStore, MediaError, SettingError, StrictModel, VividError, load
+from engines import (
+    EngineBusy,
+    EnginePool,
+    IdentityError,
+    IdentityStore,
+    MediaError,
+    SettingError,
+    StrictModel,
+    VividError,
+    load,
+)
 from streamer import patches
 from streamer.config import ServerConfig
 from streamer.errors import CannotListen, ServerBusy, WorkerBusy
@@ -68,7 +79,7 @@ class Offer(StrictModel):
     choice: Choice = Choice()
 
 
-def create_app(config: ServerConfig, store: Store | None = None, loader: Loader = load) -> web.Application:
+def create_app(config: ServerConfig, store: Store | None = None, loader: Loader | None = None) -> web.Application:
     """The application, with nothing started yet. `store` and `loader` are for tests; by default the real ones."""
     app = web.Application(client_max_size=MOST_BODY_BYTES, middlewares=[_errors_as_sentences, _guard])
     app[CONFIG] = config
@@ -78,10 +89,14 @@ def create_app(config: ServerConfig, store: Store | None = None, loader: Loader 
     async def life(app: web.Application) -> AsyncIterator[None]:
         worker: Worker[CameraPicture] = Worker()
         worker.start()
-        app[WORKER], app[ROOM] = worker, Room(config, worker, identities, loader)
+        pool = EnginePool()
+        opening = loader if loader is not None else partial(load, pool=pool)
+        app[WORKER], app[ROOM] = worker, Room(config, worker, identities, opening)
         yield
         await app[ROOM].close()
-        if not await asyncio.to_thread(worker.close):
+        if await asyncio.to_thread(worker.close):
+            await asyncio.to_thread(pool.close)
+        else:
             log.warning("an engine did not come back in time; its thread is left behind")
 
     app.cleanup_ctx.append(life)
@@ -169,7 +184,7 @@ async def _errors_as_sentences(request: web.Request, handler: Handler) -> web.St
     """Every refusal is JSON with one sentence in it; what is not foreseen is logged and says nothing of the inside."""
     try:
         return await handler(request)
-    except (ServerBusy, WorkerBusy) as error:
+    except (ServerBusy, WorkerBusy, EngineBusy) as error:
         return _sentence(503, str(error), {"Retry-After": "5"})
     except IdentityError as error:
         return _sentence(404 if request.method == "GET" else 400, str(error))

@@ -6,6 +6,7 @@ import asyncio
 import io
 import logging
 import secrets
+import time
 from functools import lru_cache
 from typing import Literal, Protocol
 
@@ -19,6 +20,7 @@ from engines import (
     StrictModel,
     SwapSettings,
     engine_names,
+    engines_here,
     load,
     nearest,
 )
@@ -75,9 +77,12 @@ class Room:
         self._portrait = lru_cache(maxsize=256)(self._draw_portrait)
 
     def engines(self) -> tuple[str, ...]:
-        """The engines that a page may ask for."""
-        names = ("auto", *engine_names())
-        return names if self._config.swap.engine == RAW else tuple(name for name in names if name != RAW)
+        """The engines that a page offers: those that can run here."""
+        return self._allowed(engines_here(self._config.swap))
+
+    def _allowed(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """`auto`, and of the names those that a page may ask for."""
+        return ("auto", *(name for name in names if name != RAW or self._config.swap.engine == RAW))
 
     def names(self) -> tuple[str, ...]:
         """The identities that a page may ask for."""
@@ -103,6 +108,9 @@ class Room:
             most = self._config.max_sessions
             calls = "1 call is" if most == 1 else f"{most} calls are"
             raise ServerBusy(f"the server is busy: {calls} going on already, try again later")
+        refusal = self._worker.load.refusal(len(self.peers), time.monotonic())
+        if refusal:
+            raise ServerBusy(refusal)
         self._coming += 1
         peer = Peer(secrets.token_urlsafe(16), self._worker, self._config.ice_server)
         try:
@@ -163,8 +171,9 @@ class Room:
         return await asyncio.wrap_future(self._worker.call(build))
 
     def _settings(self, before: SwapSettings, choice: Choice) -> SwapSettings:
-        if choice.engine is not None and choice.engine not in self.engines():
-            raise SettingError(f'unknown engine "{choice.engine[:40]}"; {nearest(choice.engine, self.engines())}')
+        allowed = self._allowed(engine_names())
+        if choice.engine is not None and choice.engine not in allowed:
+            raise SettingError(f'unknown engine "{choice.engine[:40]}"; {nearest(choice.engine, allowed)}')
         changes = choice.model_dump(exclude_none=True, exclude={"identity"})
         return SwapSettings.read({**before.model_dump(), **changes})
 

@@ -6,6 +6,7 @@ import logging
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -20,6 +21,10 @@ log = logging.getLogger(__name__)
 MOST_ERRANDS = 64
 IDLE_WAIT_S = 0.5  # every picture wakes the thread; this only bounds how long a lost wake-up could last
 FAULT_LOG_EVERY_S = 5.0
+LOAD_WINDOW_S = 5.0
+LEAST_STEPS = 20  # measured pictures from which on the load says something
+MOST_STEPS = 4_096  # 16 calls of 50 pictures a second for the whole window
+MOST_LOAD = 0.95
 
 
 class Picture(Protocol):
@@ -83,6 +88,40 @@ class Seat(Generic[P]):
             self.session.close()
 
 
+class Load:
+    """How much of the thread's time pictures take: what says whether one more call would fit. Any thread may ask."""
+
+    def __init__(self, window_s: float = LOAD_WINDOW_S) -> None:
+        self._window_s = window_s
+        self._lock = threading.Lock()
+        self._steps: deque[tuple[float, float]] = deque(maxlen=MOST_STEPS)  # when it ended, and how long it took
+
+    def add(self, ended_s: float, took_s: float) -> None:
+        with self._lock:
+            self._steps.append((ended_s, took_s))
+
+    def share(self, now_s: float) -> float:
+        """0..1: of the latest seconds. 0 while too little was measured to say."""
+        with self._lock:
+            steps = [(ended_s, took_s) for ended_s, took_s in self._steps if ended_s > now_s - self._window_s]
+        if len(steps) < LEAST_STEPS:
+            return 0.0
+        since_s = max(now_s - self._window_s, steps[0][0] - steps[0][1])
+        return min(sum(took_s for _, took_s in steps) / max(now_s - since_s, 1e-3), 1.0)
+
+    def refusal(self, calls: int, now_s: float) -> str | None:
+        """Why one more call would not fit beside so many, in words; None where it would, or nothing is known yet."""
+        share = self.share(now_s)
+        needed = share * (calls + 1) / max(calls, 1)
+        if calls == 0 or needed <= MOST_LOAD:
+            return None
+        going_on = "1 call takes" if calls == 1 else f"{calls} calls take"
+        return (
+            f"the server is busy: {going_on} {share:.0%} of the time there is for drawing, one more would make it "
+            f"{needed:.0%}; try again later"
+        )
+
+
 class Worker(Generic[P]):
     """Serves the seats round robin: one picture of each call in turn, always its newest one."""
 
@@ -91,6 +130,7 @@ class Worker(Generic[P]):
         self._errands: queue.Queue[Callable[[], None]] = queue.Queue(MOST_ERRANDS)
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self.load = Load()
         self._seats: list[Seat[P]] = []  # touched by the worker thread only
         self._busy_since_s: float | None = None
 
@@ -189,6 +229,8 @@ class Worker(Generic[P]):
             seat.state = None
             _log_fault(seat, error, self._busy_since_s)
             seat.failed(error)
+        now_s = time.monotonic()
+        self.load.add(now_s, now_s - self._busy_since_s)
         self._busy_since_s = None
 
 

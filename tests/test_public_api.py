@@ -33,6 +33,7 @@ PROMISED = {
     "blurred_scene",
     "draw_label",
     "engine_names",
+    "engines_here",
     "enroll",
     "load",
     "nearest",

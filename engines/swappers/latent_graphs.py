@@ -47,13 +47,18 @@ def loaded_key(name: str, settings: SwapSettings) -> tuple[object, ...]:
 def open_graphs(name: str, settings: SwapSettings) -> LatentGraphs:
     """Opens the engine. Raises EngineUnavailable, with the command that mends it."""
     wanted = wanted_of(name, settings)
-    if settings.weights == "random" and wanted.runtime in (None, "torch", "compiled"):
+    if random_from_code(settings):
         return _random(wanted, settings)
     loaded = store.load(store.find(wanted), wanted.device)
     key = loaded.manifest.key
     return LatentGraphs(
         key.config, loaded.graphs[store.STEP], loaded.graphs[store.IDENTITY], f"{key.runtime}: {loaded.why}"
     )
+
+
+def random_from_code(settings: SwapSettings) -> bool:
+    """Whether random weights are asked for, of a runtime that needs nothing built."""
+    return settings.weights == "random" and settings.runtime in ("auto", "torch", "compiled")
 
 
 def wanted_of(name: str, settings: SwapSettings) -> Wanted:
@@ -84,6 +89,7 @@ def _random(wanted: Wanted, settings: SwapSettings) -> LatentGraphs:
     try:
         from engines.models.step import IdentityGraph, SwapStep
         from engines.models.swapper import Swapper
+        from engines.runtimes.choose import open_runtime
     except ImportError as error:
         raise EngineUnavailable(
             f'the engine "{wanted.name}" with random weights needs torch: pip install "vividstream[train]"'
@@ -99,13 +105,5 @@ def _random(wanted: Wanted, settings: SwapSettings) -> LatentGraphs:
     def identity(dtype: torch.dtype) -> nn.Module:
         return IdentityGraph(swapper(), 1, dtype)
 
-    opened: list[Runtime] = []
-    if wanted.runtime == "compiled":
-        from engines.runtimes.compiled import CompiledRuntime
-
-        opened = [CompiledRuntime(make, wanted.device, settings.precision) for make in (step, identity)]
-    else:
-        from engines.runtimes.torch_eager import TorchRuntime
-
-        opened = [TorchRuntime(make, wanted.device, settings.precision) for make in (step, identity)]
-    return LatentGraphs(config, opened[0], opened[1], f"{opened[0].name} on {opened[0].device}; {RANDOM}")
+    opened = [open_runtime(settings.runtime, make, wanted.device, settings.precision) for make in (step, identity)]
+    return LatentGraphs(config, opened[0].runtime, opened[1].runtime, f"{opened[0].why}; {RANDOM}")

@@ -11,7 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from engines import EngineBusy, EngineUnavailable, SettingError, SwapSettings, UnknownEngine, engine_names, load, store
+from engines import (
+    EngineBusy,
+    EngineUnavailable,
+    SettingError,
+    SwapSettings,
+    UnknownEngine,
+    engine_names,
+    engines_here,
+    load,
+    store,
+)
 from engines.pool import EnginePool
 from engines.registry import LEARNED, choose, make
 
@@ -63,7 +73,7 @@ def test_random_weights_that_are_asked_for_say_what_they_are(no_engines: None) -
     session = load(SwapSettings(engine="tiny", weights="random", size_px=64, device="cpu", precision="float32"))
     assert session.engine == "tiny"
     assert "RANDOM WEIGHTS" in session.why
-    assert "torch on cpu" in session.why
+    assert "torch, auto: on a CPU" in session.why
     session.close()
 
 
@@ -96,6 +106,12 @@ def test_a_session_too_many_is_refused_and_leaves_nothing_behind(no_engines: Non
     assert shared.statistics().sessions == 1
     first.close()
     load(settings, pool=pool).close()
+
+
+def test_only_engines_that_can_run_here_are_offered(no_engines: None) -> None:
+    assert engines_here(SwapSettings()) == ("passthrough", "proxy")
+    assert engines_here(SwapSettings(weights="random")) == tuple(sorted({"passthrough", "proxy", *LEARNED}))
+    assert not set(engines_here(SwapSettings(weights="random", runtime="ort", device="cpu"))) & set(LEARNED)
 
 
 def test_a_session_of_its_own_leaves_nothing_behind(no_engines: None) -> None:

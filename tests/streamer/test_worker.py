@@ -13,7 +13,7 @@ import pytest
 from engines import Rgb, Status, StepResult, SwapSettings, load
 from streamer.errors import WorkerBusy
 from streamer.mailbox import Latest
-from streamer.worker import MOST_ERRANDS, Outcome, Seat, Worker
+from streamer.worker import LEAST_STEPS, LOAD_WINDOW_S, MOST_ERRANDS, MOST_STEPS, Load, Outcome, Seat, Worker
 from tests.streamer.calls import StubSession, negative, plain
 
 RED, BLUE = (220, 10, 10), (10, 10, 220)
@@ -217,3 +217,58 @@ def test_after_the_end_errands_are_refused() -> None:
     assert session.closed == 1
     with pytest.raises(WorkerBusy, match="shutting down"):
         worker.call(lambda: None)
+
+
+def loaded(rate: float, took_s: float, seconds: float = LOAD_WINDOW_S) -> tuple[Load, float]:
+    load, frames = Load(), int(rate * seconds)
+    for frame in range(frames):
+        load.add(100 + frame / rate + took_s, took_s)
+    return load, 100 + frames / rate
+
+
+@pytest.mark.parametrize(("rate", "took_s", "share"), [(30, 0.01, 0.3), (60, 0.005, 0.3), (25, 0.04, 1.0)])
+def test_the_load_is_the_share_of_time_that_pictures_take(rate: float, took_s: float, share: float) -> None:
+    load, now_s = loaded(rate, took_s)
+    assert load.share(now_s) == pytest.approx(share, abs=0.02)
+    assert load.share(now_s + LOAD_WINDOW_S / 2) < 0.6 * share + 0.02
+    assert load.share(now_s + 2 * LOAD_WINDOW_S) == 0
+    short, now_s = loaded(rate, took_s, 1.0)
+    assert short.share(now_s) == pytest.approx(share, abs=0.05), "a young call counts as what it takes now"
+
+
+def test_a_call_that_would_not_fit_is_refused_in_words() -> None:
+    load, now_s = loaded(30, 0.012)
+    assert load.refusal(0, now_s) is None
+    assert load.refusal(1, now_s) is None, "two of 36 % fit"
+    assert load.refusal(2, now_s) is None, "36 % are the two together"
+    busy, now_s = loaded(30, 0.022)
+    refusal = busy.refusal(1, now_s)
+    assert refusal is not None
+    assert "1 call takes 66%" in refusal
+    assert "132%" in refusal
+    assert busy.refusal(3, now_s) is None
+
+
+def test_what_was_hardly_measured_refuses_nobody() -> None:
+    load = Load()
+    for frame in range(LEAST_STEPS - 1):
+        load.add(100 + frame / 30, 1 / 30)
+    assert load.refusal(1, 101) is None
+
+
+def test_the_load_remembers_only_so_much() -> None:
+    load, now_s = loaded(2000, 0.0001, 10.0)
+    assert len(load._steps) == MOST_STEPS
+    assert load.share(now_s) == pytest.approx(0.2, abs=0.02)
+
+
+def test_the_worker_measures_what_it_does(worker: Worker[Shot]) -> None:
+    def slow(rgb_HW3: Rgb, captured_s: float) -> StepResult:
+        time.sleep(0.02)
+        return negative(rgb_HW3, captured_s)
+
+    sitter = Sitter(worker, "a", StubSession(slow))
+    for number in range(LEAST_STEPS):
+        sitter.put(plain(RED), number)
+        wait_until(lambda number=number: len(sitter.outcomes) > number)  # type: ignore[misc]
+    assert 0.1 < worker.load.share(time.monotonic()) <= 1
