@@ -48,7 +48,7 @@ def tiny(steps: int = 1, window: WindowConfig | None = None) -> SwapperConfig:
             kind="tiny",
             latent_channels=8,
             widths=(64, 128),
-            encoder_widths=(48, 96),  # it runs twice a frame
+            encoder_widths=(32, 96),  # it runs twice a frame
             blocks=1,
             temporal_encoder=False,
             temporal_decoder=True,
