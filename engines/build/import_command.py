@@ -23,7 +23,7 @@ DTYPES = ("float32", "float16", "bfloat16")
 
 
 @click.command("import", short_help="Turn published checkpoints into a file of weights.")
-@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--as", "name", required=True, help="what they are to become: a preset, or a configuration as .json")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help=f"file to write, {SUFFIX}")
 @click.option("--licence", required=True, help="under which the sources may be used; stands in the model card")
