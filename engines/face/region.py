@@ -29,6 +29,17 @@ GREY = 127.5  # 0 of -1..1
 
 
 @dataclass(frozen=True, slots=True)
+class Reach:
+    """How far the region goes beyond the face's outline: to the sides and down, and up."""
+
+    sides_cm: float = GROWN_CM
+    up_cm: float = GROWN_UP_CM
+
+
+LEARNED = Reach()
+
+
+@dataclass(frozen=True, slots=True)
 class Region:
     """Where is drawn, and how solid what is drawn is laid onto the frame.
 
@@ -40,14 +51,21 @@ class Region:
     alpha_SS: Floats
 
 
-def face_region(points_px: Floats, size_px: int, covered_SS: Floats | None = None) -> Region:
+def face_region(
+    points_px: Floats,
+    size_px: int,
+    covered_SS: Floats | None = None,
+    reach: Reach = LEARNED,
+    px_per_cm: float | None = None,
+) -> Region:
     """The region of a face.
 
     points_px   float32 [>= 468, 2 or 3], landmarks on the crop (engines.face.align.moved)
     covered_SS  float32 [S, S], 0..1, how far something in front hides the face (`covered_on_crop`); None: nothing does
+    px_per_cm   where the crop is another than that of engines.face.align: its scale, at the face
     """
-    depth = depth_inside(hull_sides(points_px, size_px), size_px)
-    px_per_cm = size_px / SPAN_CM
+    px_per_cm = size_px / SPAN_CM if px_per_cm is None else px_per_cm
+    depth = depth_inside(hull_sides(points_px, size_px, reach, px_per_cm), size_px)
     return Region(*_shaped(depth, FEATHER_CM * px_per_cm, _NOTHING if covered_SS is None else covered_SS))
 
 
@@ -77,13 +95,13 @@ def convex_hull(points_N2: Floats) -> Floats:
     return hull[: max(size, 1)].copy()
 
 
-def hull_sides(points_px: Floats, size_px: int) -> Floats:
+def hull_sides(points_px: Floats, size_px: int, reach: Reach = LEARNED, px_per_cm: float | None = None) -> Floats:
     """Sides of the face's grown hull, float32 [K, 3]: (in_x, in_y, start), so that a place (x, y) of the crop lies
     start + in_x x + in_y y pixels inside of a side, and outside where that is negative. Inputs as of `face_region`.
     """
     hull = convex_hull(np.ascontiguousarray(points_px[:SKIN_LANDMARKS, :2], np.float32))
-    px_per_cm = size_px / SPAN_CM
-    sides: Floats = _grown_sides(hull, GROWN_CM * px_per_cm, GROWN_UP_CM * px_per_cm)
+    px_per_cm = size_px / SPAN_CM if px_per_cm is None else px_per_cm
+    sides: Floats = _grown_sides(hull, reach.sides_cm * px_per_cm, reach.up_cm * px_per_cm)
     return sides
 
 
