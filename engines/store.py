@@ -76,7 +76,7 @@ class Loaded:
         """What draws, in a few words."""
         key = self.manifest.key
         random = ", RANDOM WEIGHTS" if self.manifest.random else ""
-        return f"built {self.manifest.created[:10]}, {key.precision}, {key.steps} steps, golden check passed{random}"
+        return f"built {self.manifest.created[:10]}, {key.precision}, golden check passed{random}"
 
     @property
     def step(self) -> Runtime:
@@ -137,17 +137,15 @@ def find(wanted: Wanted, store: Path | None = None) -> Entry:
             f'no engine "{wanted.name}" is built in {folder}{hint}{also}; '
             f"build it: `{_command(wanted, '--weights FILE')}`"
         )
-    fitting, reason = [], ""
-    for entry in named:
-        misfit = _unwanted(entry.manifest, wanted) or misfit_of(entry.manifest, wanted.device)
-        reason = reason or misfit
-        fitting += [] if misfit else [entry]
-    if not fitting:
-        more = f" (newest of {len(named)})" if len(named) > 1 else ""
-        raise EngineRefused(
-            f'engine "{wanted.name}"{more}: {reason}; build it: `{rebuild_command(named[0].manifest, wanted)}`'
-        )
-    return fitting[0]
+    asked = [entry for entry in named if not _unwanted(entry.manifest, wanted)]
+    for entry in asked:
+        if not misfit_of(entry.manifest, wanted.device):
+            return entry
+    closest = (asked or named)[0].manifest
+    reason = misfit_of(closest, wanted.device) if asked else _unwanted(closest, wanted)
+    more = f" (the newest of {len(named)})" if len(named) > 1 else ""
+    again = rebuild_command(closest, wanted)
+    raise EngineRefused(f'engine "{wanted.name}"{more}: {reason}; build it: `{again}`')
 
 
 def _unwanted(manifest: EngineManifest, wanted: Wanted) -> str:
@@ -294,12 +292,10 @@ def open_graph(
     threads: int | None,
 ) -> Runtime:
     """Opens one graph: a module, or the file that a runtime stored. Raises EngineUnavailable."""
-    from engines.runtimes.ort import OrtRuntime
-    from engines.runtimes.torch_eager import TorchRuntime
+    from engines.runtimes.choose import open_runtime
 
-    if runtime == "torch":
-        return TorchRuntime(graph, device, precision, threads)  # type: ignore[arg-type]
-    return OrtRuntime(graph, spec, "cpu", device, threads)  # type: ignore[arg-type]
+    described = spec if isinstance(graph, Path) else None
+    return open_runtime(runtime, graph, device, precision, threads, described).runtime
 
 
 def modules(config: SwapperConfig, batch: int, weights: Path) -> dict[str, nn.Module]:

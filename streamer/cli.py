@@ -1,4 +1,4 @@
-"""The command line: `vividstream serve | file | enroll | identities | engines list`.
+"""The command line: `vividstream serve | file | enroll | identities`, and `engines`, `prepare`, `eval` from elsewhere.
 
 An error that has a name is printed as one line, and the exit status is 1; a wrong call is 2; Ctrl-C is 130; `file` has
 more (docs/settings.md). Further commands come from installed packages that declare them in the entry-point group
@@ -24,7 +24,6 @@ from engines import (
     UnknownEngine,
     VividError,
     engine_names,
-    load,
     nearest,
 )
 from streamer.config import EnrollConfig, FileConfig, IdentitiesConfig, ServerConfig
@@ -129,27 +128,6 @@ def identities(**values: Any) -> None:
         manifest = store.load(name).manifest
         rows.append((name, "does not exist" if manifest.synthetic else "real", manifest.created[:10], manifest.consent))
     _print_table(rows or [("nobody is enrolled; `vividstream enroll --help` says how",)])
-
-
-@vividstream.group()
-def engines() -> None:
-    """What can draw a face here."""
-
-
-@engines.command("list")
-def list_engines() -> None:
-    """List the engines, and which one `auto` takes."""
-    rows = []
-    for name in engine_names():
-        try:
-            load(SwapSettings(engine=name)).close()
-            rows.append((name, "ready"))
-        except EngineUnavailable as error:
-            rows.append((name, f"unavailable: {error}"))
-    _print_table(rows)
-    session = load(SwapSettings(engine="auto"))
-    session.close()
-    click.echo(f"auto takes {session.engine} ({session.why})")
 
 
 def _config(model: type[Config], values: Mapping[str, object]) -> Config:

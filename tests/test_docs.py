@@ -17,6 +17,7 @@ from distill.data import DataSettings
 from distill.degrade import DegradeSettings
 from distill.prepare.settings import PrepareSettings
 from engines import StrictModel, SwapSettings
+from engines.build.settings import BuildSettings
 from streamer import config
 from streamer.cli import vividstream
 
@@ -25,6 +26,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 SETTINGS = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
 MODELS: tuple[type[StrictModel], ...] = (
     SwapSettings,
+    BuildSettings,
     config.ServerConfig,
     config.FileConfig,
     config.EnrollConfig,
@@ -40,11 +42,14 @@ def setup_commands() -> list[str]:
     return re.findall(r"^    (python3 -m venv .*)$", README, re.MULTILINE)
 
 
-def leaf_commands(group: click.Group, prefix: str = "") -> list[str]:
-    found = []
-    for name, command in group.commands.items():
-        path = f"{prefix}{name}"
-        found += leaf_commands(command, path + " ") if isinstance(command, click.Group) else [path]
+def leaf_commands(group: click.Group, prefix: str = "") -> dict[str, click.Command]:
+    """Every command by the words that call it, those of installed packages included."""
+    context = click.Context(group, info_name=group.name)
+    found: dict[str, click.Command] = {}
+    for name in group.list_commands(context):
+        command, path = group.get_command(context, name), f"{prefix}{name}"
+        assert command is not None, path
+        found |= leaf_commands(command, path + " ") if isinstance(command, click.Group) else {path: command}
     return found
 
 
@@ -95,15 +100,10 @@ def test_every_command_is_documented() -> None:
 
 
 def test_every_command_and_option_has_a_help_text() -> None:
-    def check(command: click.Command) -> None:
-        assert command.help, command.name
+    for path, command in {"": vividstream, **leaf_commands(vividstream)}.items():
+        assert command.help, path
         for parameter in command.params:
-            assert not isinstance(parameter, click.Option) or parameter.help, f"{command.name} {parameter.name}"
-        if isinstance(command, click.Group):
-            for child in command.commands.values():
-                check(child)
-
-    check(vividstream)
+            assert not isinstance(parameter, click.Option) or parameter.help, f"{path} {parameter.name}"
 
 
 def settings_models() -> set[str]:

@@ -30,7 +30,13 @@ PUPPET_FRAMES = 50
 @click.option("--random-weights", is_flag=True, help="learned engines with weights of nobody's training")
 @click.option("--steps", type=click.IntRange(1, 8), help="denoising steps of one frame")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1")
-@click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto")
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    default="auto",
+    show_default=True,
+    help="of learned engines",
+)
 @click.option("--frames", type=click.IntRange(10, 100_000), default=300, show_default=True, help="frames per engine")
 @click.option("--size", default="640x480", show_default=True, help="of the pictures, WIDTHxHEIGHT")
 @click.option(

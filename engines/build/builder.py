@@ -16,11 +16,12 @@ import torch
 
 from engines import golden, store
 from engines.build import estimate, folders, manifest
-from engines.build.export_onnx import export_onnx, exported_program
+from engines.build.export_onnx import OPSET, ExportError, export_onnx, exported_program
 from engines.build.inputs import first_inputs
 from engines.build.lock import locked
 from engines.build.progress import Progress, duration
 from engines.build.settings import BuildSettings, config_of
+from engines.build.tensorrt_plan import build_plan, named_program, require_builder
 from engines.engine_manifest import (
     GOLDEN,
     EngineManifest,
@@ -42,7 +43,7 @@ from engines.models.describe import describe
 from engines.models.step import IdentityGraph, SwapStep
 from engines.models.swapper import Swapper
 from engines.runtimes.base import Array, Runtime
-from engines.runtimes.torch_graph import resolve_precision, spec_of
+from engines.runtimes.torch_graph import open_device, resolve_precision, spec_of
 from engines.store import IDENTITY, STEP, WEIGHTS, Entry
 from engines.weights import ModelCard, load_into, write
 
@@ -100,11 +101,13 @@ def build(settings: BuildSettings, say: Say) -> Entry:
 
 def _precision(settings: BuildSettings) -> Precision:
     """What `auto` is here. Raises EngineUnavailable where the device cannot compute in what was asked for."""
-    device = torch.device(settings.device)
+    if settings.runtime == "tensorrt":
+        require_builder()
+    device = open_device(settings.device)
     if settings.runtime == "ort" and device.type == "cpu":
         if settings.precision in ("auto", "float32"):
             return "float32"
-        raise NotBuilt(f"ONNX Runtime computes in float32 on a CPU, not in {settings.precision}; try --runtime torch")
+        raise NotBuilt(f"ONNX Runtime computes in float32 on a CPU, not in {settings.precision}")
     dtype, _ = resolve_precision(settings.precision, device)
     names: dict[torch.dtype, Precision] = {
         torch.float32: "float32",
@@ -141,7 +144,10 @@ def _build(job: Job, folder: Path, needed: estimate.Needs, say: Say) -> Entry:
     with job.progress.stage("construct"):
         _construct(job)
     with job.progress.stage("export"):
-        graphs = _export(job)
+        try:
+            graphs = _export(job)
+        except ExportError as error:
+            raise NotBuilt(f"{job.config.name} cannot be built for {job.settings.runtime}: {error}") from error
     facts = _key_facts(job, graphs)
     key = key_of(facts)
     there = None if job.settings.rebuild else _there_already(folder / key, say)
@@ -208,9 +214,11 @@ def _export(job: Job) -> dict[str, GraphFact]:
     made = {}
     for name, module in job.modules.items():
         graph = module if job.precision == "float32" else copy.deepcopy(module).to(getattr(torch, job.precision))
-        if job.opens_files:
+        if job.settings.runtime == "ort":
             file = f"{name}.onnx"
             text = manifest.onnx_text_sha256(export_onnx(graph, job.aside / file))
+        elif job.settings.runtime == "tensorrt":
+            file, text = f"{name}.plan", manifest.program_text_sha256(named_program(graph))
         else:
             file, text = "", manifest.program_text_sha256(exported_program(graph))
         made[name] = GraphFact(spec=spec_of(graph), text_sha256=text, file=file)
@@ -233,13 +241,23 @@ def _key_facts(job: Job, graphs: dict[str, GraphFact]) -> KeyFacts:
         device="cpu" if settings.device == "cpu" else "cuda",
         versions=versions_of(settings.runtime),
         machine=manifest.bound_to(settings.runtime, settings.device),
-        options={},
+        options={"opset": OPSET} if settings.runtime == "ort" else {},
     )
+
+
+def _timing_cache(job: Job) -> Path:
+    """What TensorRT measured of its kernels: one for each GPU and version, beside the engines."""
+    machine, versions = this_machine(job.device), versions_of("tensorrt")
+    words = f"{machine.gpu} {machine.sm} {versions.get('tensorrt', '')}".split()
+    return job.aside.parent / f"timing-{'-'.join(words)}.cache"
 
 
 def _open(job: Job, graphs: Mapping[str, GraphFact]) -> dict[str, Runtime]:
     opened = {}
     for name, fact in graphs.items():
+        if job.settings.runtime == "tensorrt":
+            module = copy.deepcopy(job.modules[name]).to(getattr(torch, job.precision))
+            build_plan(module, job.aside / fact.file, job.device, _timing_cache(job))
         graph = job.aside / fact.file if fact.file else job.modules[name]
         opened[name] = store.open_graph(
             job.settings.runtime, graph, fact.spec, job.device, job.precision, job.settings.threads

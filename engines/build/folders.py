@@ -27,22 +27,39 @@ def leftovers(store: Path) -> list[Path]:
     return sorted(path for path in store.glob(".*") if path.name.startswith((BUILDING, REPLACED)) and path.is_dir())
 
 
-def recover(store: Path) -> list[str]:
-    """Clears what dead builds left; call it with the lock held. Returns what was done, a line each.
+def is_missed(leftover: Path) -> bool:
+    """Whether it is an engine that was set aside to be replaced, and never was."""
+    key = leftover.name.removeprefix(REPLACED)
+    return leftover.name.startswith(REPLACED) and not (leftover.parent / key).exists()
 
-    An engine that was set aside to be replaced, and never was, comes back.
-    """
-    done = []
+
+def recover(store: Path) -> list[str]:
+    """Clears what dead builds left; call it with the lock held. Returns what was done, a line each."""
+    done = bring_back(store)
     for path in leftovers(store):
-        key = path.name.removeprefix(REPLACED)
-        if path.name.startswith(REPLACED) and not (store / key).exists():
-            path.rename(store / key)
-            done.append(f"brought back {key[:12]}: its replacement was never finished")
-        else:
-            size = size_of(path)
-            shutil.rmtree(path)
-            done.append(f"removed {gigabytes(size)} that a build left which died")
+        size = size_of(path)
+        remove(path)
+        done.append(f"removed {gigabytes(size)} that a build left which died")
     return done
+
+
+def bring_back(store: Path) -> list[str]:
+    """Gives engines their name again that were set aside to be replaced, and never were. Needs the lock."""
+    missed = [path for path in leftovers(store) if is_missed(path)]
+    for path in missed:
+        path.rename(store / path.name.removeprefix(REPLACED))
+    return [f"brought back {path.name[len(REPLACED) :][:12]}: its replacement was never finished" for path in missed]
+
+
+def remove(folder: Path) -> None:
+    """Takes an engine out of the store at once, then deletes it: nobody finds half of it. Raises NotBuilt."""
+    try:
+        aside = folder
+        if not folder.name.startswith("."):
+            aside = folder.rename(folder.with_name(f"{BUILDING}{os.getpid()}-{secrets.token_hex(4)}"))
+        shutil.rmtree(aside)
+    except OSError as error:
+        raise NotBuilt(f"{folder}: cannot be removed: {error.strerror or error}") from error
 
 
 def size_of(folder: Path) -> int:

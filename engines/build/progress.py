@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 Say = Callable[[str], None]
 SAY_EVERY_S = 2.0
+ALIVE_EVERY_S = 10.0
 LEAST_EXPECTED_S = 1.0  # less than that done says nothing about the pace
 PACE_RANGE = (0.2, 5.0)
 
@@ -20,26 +22,39 @@ class Progress:
         self._expected_s = dict(expected_s)
         self._say, self._clock = say, clock
         self._stage, self._since_s, self._said_s = "", 0.0, 0.0
+        self._share = 0.0  # of the stage that is done, by its own count
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Does one stage: says that it begins, and remembers what it took."""
-        self._stage, self._since_s = name, self._clock()
+        self._stage, self._since_s, self._share = name, self._clock(), 0.0
         self._tell(name)
-        yield
+        over = threading.Event()
+        threading.Thread(target=self._repeat, args=(name, over), name="build progress", daemon=True).start()
+        try:
+            yield
+        finally:
+            over.set()
         self.taken_s[name] = round(self._clock() - self._since_s, 3)
+
+    def _repeat(self, name: str, over: threading.Event) -> None:
+        """A sign of life from stages that say nothing themselves for minutes."""
+        while not over.wait(ALIVE_EVERY_S):
+            if self._clock() - self._said_s >= ALIVE_EVERY_S:
+                self._tell(f"{name}, {duration(self._clock() - self._since_s)} so far")
 
     def step(self, done: int, of: int) -> None:
         """Some of the stage's own steps are done. Says so now and then."""
+        self._share = done / of
         if self._clock() - self._said_s >= SAY_EVERY_S:
             self._tell(f"{self._stage} {done}/{of}")
 
     def left_s(self) -> float:
         """Seconds until the end of the build."""
         taken = self._clock() - self._since_s
-        expected = self._expected_s.get(self._stage, 0.0)
+        whole = taken / self._share if self._share else self._expected_s.get(self._stage, 0.0) * self._pace()
         later = sum(self._expected_s[name] for name in self._later())
-        return max(expected * self._pace() - taken, 0.0) + later * self._pace()
+        return max(whole - taken, 0.0) + later * self._pace()
 
     def _pace(self) -> float:
         """What this machine needs now for a second of what was expected."""

@@ -28,7 +28,7 @@ class BuildSettings(StrictModel):
     size: int | None = Field(None, ge=64, le=2048, description="side of the face in pixels, a multiple of 64")
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="of the networks")
     batch: int = Field(1, ge=1, le=64, description="sessions that are computed together")
-    device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="cpu, cuda, cuda:1 and so on")
+    device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="where it is to run: cpu, cuda, cuda:1")
     rollout: int = Field(ROLLOUT_FRAMES, ge=2, le=10_000, description="frames of the golden check")
     threads: int | None = Field(None, ge=1, description="processor threads of one operation; all cores if not given")
     store: Path | None = Field(None, description="folder of the built engines")

@@ -8,7 +8,7 @@ from statistics import median
 
 from engines import golden, store
 from engines.engine_manifest import GOLDEN, GoldenResult
-from engines.errors import EngineFault, EngineRefused, EngineUnavailable
+from engines.errors import EngineFault, EngineUnavailable, WeightsError
 from engines.store import Entry
 
 
@@ -42,7 +42,7 @@ def verify(
     try:
         store.check_files(entry)
         return Verdict(entry, "") if quick else _rollout(entry, where, threads, tell)
-    except (EngineRefused, EngineUnavailable, EngineFault) as error:
+    except (EngineUnavailable, EngineFault, WeightsError) as error:
         return Verdict(entry, str(error))
 
 

@@ -189,5 +189,5 @@ def test_a_broken_added_command_is_one_line(
 def test_engines_list_says_what_can_run(capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(["engines", "list"])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["passthrough", "ready"]
-    assert lines[-1].startswith("auto takes ")
+    assert [line.split()[1] for line in lines if line.startswith(("passthrough ", "proxy "))] == ["ready", "ready"]
+    assert any(line.startswith("auto takes ") for line in lines)
