@@ -46,10 +46,6 @@ def picture_norm(kind: Norm, channels: int, eps: float) -> nn.Module:
     return nn.GroupNorm(math.gcd(32, channels), channels, eps)
 
 
-def token_norm(kind: Norm, channels: int) -> nn.Module:
-    return nn.RMSNorm(channels, eps=1e-6) if kind == "rms" else nn.LayerNorm(channels)
-
-
 def heads_first(x_BLC: Tensor, heads: int) -> Tensor:
     """[B, L, C] to [B, M, L, E]."""
     return x_BLC.reshape(*x_BLC.shape[:-1], heads, -1).transpose(1, 2)
@@ -133,11 +129,11 @@ class SpatialTransformer(nn.Module):
         projected = kind == "group"
         self.norm = picture_norm("group", channels, 1e-6) if projected else nn.Identity()
         self.proj_in = nn.Conv2d(channels, channels, 1) if projected else nn.Identity()
-        self.norm1 = token_norm(kind, channels)
+        self.norm1 = nn.LayerNorm(channels)
         self.attn1 = SelfAttention(channels, heads)
-        self.norm2 = token_norm(kind, channels)
+        self.norm2 = nn.LayerNorm(channels)
         self.attn2 = TokenAttention(channels, heads, token_width, text=text, face_scale=face_scale)
-        self.norm3 = token_norm(kind, channels)
+        self.norm3 = nn.LayerNorm(channels)
         self.ff = FeedForward(kind, channels)
         self.proj_out = nn.Conv2d(channels, channels, 1) if projected else nn.Identity()
         self.projected = projected
@@ -208,7 +204,7 @@ class TemporalAttention(nn.Module):
     def __init__(self, kind: Norm, channels: int, heads: int, positions: int) -> None:
         super().__init__()
         self.heads, self.index = heads, -1
-        self.norm = token_norm(kind, channels)
+        self.norm = nn.LayerNorm(channels)
         self.to_q = nn.Linear(channels, channels, bias=False)
         self.to_k = nn.Linear(channels, channels, bias=False)
         self.to_v = nn.Linear(channels, channels, bias=False)
@@ -297,7 +293,7 @@ class TemporalTransformer(nn.Module):
         self.attentions = nn.ModuleList(
             TemporalAttention(kind, channels, heads, positions) for _ in range(2 if self.whole else 1)
         )
-        self.norm3 = token_norm(kind, channels) if self.whole else nn.Identity()
+        self.norm3 = nn.LayerNorm(channels) if self.whole else nn.Identity()
         self.ff = FeedForward(kind, channels) if self.whole else nn.Identity()
         self.proj_out = nn.Linear(channels, channels) if self.whole else nn.Identity()
 
