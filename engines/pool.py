@@ -22,17 +22,18 @@ class EnginePool:
         self._lock = threading.Lock()
         self._shared: dict[Hashable, SharedGraph[Any]] = {}
 
-    def enter(self, key: Hashable, open_graphs: Callable[[], G]) -> SharedGraph[G]:
+    def enter(self, key: Hashable, open_graphs: Callable[[], G], owner: bool = True) -> SharedGraph[G]:
         """One more session of the engine with that key, opened where it is not there yet. `leave` it in the end.
 
-        Who comes while an engine is being opened waits for it. Raises what `open_graphs` raises, and EngineBusy where
+        owner: the device has a thread of its own (engines.sharing). Who comes while an engine is being opened waits for
+        it. Raises what `open_graphs` raises, and EngineBusy where
         the sessions that are in leave no time for one more.
         """
         with self._lock:
             found = self._shared.get(key)
             if found is None:
                 self._drop_idle()
-                found = self._shared[key] = SharedGraph(open_graphs)
+                found = self._shared[key] = SharedGraph(open_graphs, owner=owner)
             found.enter()
         return found
 

@@ -28,9 +28,10 @@ def _proxy(settings: SwapSettings, pool: EnginePool) -> Engine:
 
 def _learned(name: str, settings: SwapSettings, pool: EnginePool) -> Engine:
     from engines.swappers.latent import Latent
-    from engines.swappers.latent_graphs import loaded_key, open_graphs
+    from engines.swappers.latent_graphs import loaded_key, open_graphs, wanted_of
 
-    return Latent(name, pool.enter(loaded_key(name, settings), partial(open_graphs, name, settings)))
+    on_gpu = wanted_of(name, settings).device != "cpu"
+    return Latent(name, pool.enter(loaded_key(name, settings), partial(open_graphs, name, settings), owner=on_gpu))
 
 
 def _onnx(settings: SwapSettings, pool: EnginePool) -> Engine:

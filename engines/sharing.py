@@ -1,8 +1,11 @@
-"""Sessions on one accelerator: one graph, many memories, one thread that owns the device.
+"""Sessions on one accelerator: one graph, many memories, one thread at the device at a time.
 
-Callers' threads ask for a frame and wait for it; the owner's thread computes what is asked for, by turns
-(engines.turns), the frames of several sessions in one run where the graph has several rows. A row is one person's own:
-their memories lie in it, no other frame is ever computed with them, and an empty row computes on zeros.
+Callers' threads ask for a frame and wait for it. What is asked for is computed by turns (engines.turns), the frames of
+several sessions in one run where the graph has several rows. A row is one person's own: their memories lie in it, no
+other frame is ever computed with them, and an empty row computes on zeros.
+
+A GPU has an owner, a thread that alone touches it: CUDA graphs and what compilers keep belong to threads. On a CPU
+whoever waits computes, and no frame waits until another thread wakes up.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from engines.turns import MOST_WAIT_S, Budget, Place, Turns
 
 MOST_ERRANDS = 64
 MEASURED_RUNS = 64  # the latest ones, whose median is what a run takes
+MOST_SLEEP_S = 0.1  # without looking whether something changed
 NUMPY = {"float32": np.float32, "float16": np.float16, "int64": np.int64}
 CLOCKS: tuple[Clock, ...] = ("window", "recent")
 
@@ -87,8 +91,9 @@ class SharedGraph(Generic[G]):
         budget: Budget | None = None,
         most_wait_s: float = MOST_WAIT_S,
         clock: Callable[[], float] = time.monotonic,
+        owner: bool = True,
     ) -> None:
-        """Opens the graphs in the new thread; raises what `open_graphs` raises."""
+        """Opens the graphs; raises what `open_graphs` raises. owner: everything is done in a thread of its own."""
         self._budget = budget or Budget()
         self._clock = clock
         self._changed = threading.Condition()
@@ -101,8 +106,12 @@ class SharedGraph(Generic[G]):
         self._most_waited_s = 0.0
         self._closed = False
         self._broken: str | None = None
-        self._thread = threading.Thread(target=self._serve, name="accelerator", daemon=True)
-        self._thread.start()
+        self._led = False  # somebody is at the device
+        self._errands_wait = 0
+        self._thread: threading.Thread | None = None
+        if owner:
+            self._thread = threading.Thread(target=self._serve, name="accelerator", daemon=True)
+            self._thread.start()
         try:
             self.graphs: G = self._do(open_graphs)
         except BaseException:
@@ -167,7 +176,10 @@ class SharedGraph(Generic[G]):
             self._turns.ask(place, threading.get_ident(), question.since_s)
             self._questions[place] = question
             self._changed.notify_all()
-        question.answered.wait()
+        if self._thread is None:
+            self._lead(question)
+        else:
+            question.answered.wait()
         if question.fault is not None:
             raise question.fault
         return question.outputs
@@ -200,8 +212,12 @@ class SharedGraph(Generic[G]):
     def _end(self) -> None:
         with self._changed:
             self._closed = True
+            left = [] if self._thread is not None else list(self._questions.values())
             self._changed.notify_all()
-        self._thread.join()
+        for question in left:
+            _answer(question, None, EngineFault("the engine was closed"))
+        if self._thread is not None:
+            self._thread.join()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -216,7 +232,9 @@ class SharedGraph(Generic[G]):
         return sum(frames for _, frames in self._latest) / len(self._latest) if self._latest else 1.0
 
     def _do(self, function: Callable[[], T]) -> T:
-        """Runs an errand in the owner's thread and hands back what it returns or raises."""
+        """Runs an errand where the device is used, between two frames, and hands back what it returns or raises."""
+        if self._thread is None:
+            return self._do_here(function)
         if threading.current_thread() is self._thread:
             return function()
         done, results, faults = threading.Event(), list[T](), list[Exception]()
@@ -238,6 +256,42 @@ class SharedGraph(Generic[G]):
         if faults:
             raise faults[0]
         return results[0]
+
+    def _do_here(self, function: Callable[[], T]) -> T:
+        with self._changed:
+            self._errands_wait += 1
+            self._changed.wait_for(lambda: not self._led)
+            self._errands_wait -= 1
+            self._check_open()
+            self._led = True
+        try:
+            return function()
+        finally:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        with self._changed:
+            self._led = False
+            self._changed.notify_all()
+
+    def _lead(self, question: _Question) -> None:
+        """Computes what waits longest, whosever it is, until this question is answered by this thread or another."""
+        while not question.answered.is_set():
+            with self._changed:
+                if self._led or self._errands_wait or self._closed:
+                    self._changed.wait(MOST_SLEEP_S)
+                    continue
+                together, wait_s = self._turns.next(self._clock())
+                if not together:
+                    if not question.answered.is_set():
+                        self._changed.wait(min(wait_s, MOST_SLEEP_S))
+                    continue
+                questions = {place: self._questions.pop(place) for place in together}
+                self._led = True
+            try:
+                self._compute(questions)
+            finally:
+                self._hand_over()
 
     def _take_row(self) -> Place:
         with self._changed:

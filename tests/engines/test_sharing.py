@@ -46,6 +46,8 @@ class Sums:
     seen: list[NDArray[np.float32]] = field(default_factory=list)
     threads: set[int] = field(default_factory=set)
     lost: bool = False
+    at_once: int = 0
+    most_at_once: int = 0
     closed: bool = False
     spec: GraphSpec = field(init=False)
 
@@ -75,6 +77,16 @@ class Sums:
         check_inputs(self.spec, inputs)
         check_slots(self.spec, slots)
         self.threads.add(threading.get_ident())
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            return self._run(state, inputs, slots)
+        finally:
+            self.at_once -= 1
+
+    def _run(
+        self, state: Kept, inputs: Mapping[str, Array], slots: Mapping[Clock, NDArray[np.int64]]
+    ) -> dict[str, Array]:
         self.seen.append(inputs["x"].copy())
         if self.lost:
             raise RuntimeError("no device")
@@ -123,8 +135,10 @@ class Caller:
 
 
 @contextmanager
-def shared(rows: int, takes_s: float = 0.0, budget: Budget | None = None) -> Iterator[SharedGraph[Sums]]:
-    with closing(SharedGraph(lambda: Sums(rows, takes_s), budget)) as graph:
+def shared(
+    rows: int, takes_s: float = 0.0, budget: Budget | None = None, owner: bool = True
+) -> Iterator[SharedGraph[Sums]]:
+    with closing(SharedGraph(lambda: Sums(rows, takes_s), budget, owner=owner)) as graph:
         yield graph
 
 
@@ -138,9 +152,10 @@ def together(jobs: list[Callable[[], None]]) -> None:
             done.result()
 
 
+@pytest.mark.parametrize("owner", [True, False], ids=["owned", "whoever waits"])
 @pytest.mark.parametrize(("rows", "count"), [(1, 3), (2, 2), (2, 5), (4, 4)])
-def test_outputs_are_those_of_sessions_alone_over_thousands_of_frames(rows: int, count: int) -> None:
-    with shared(rows) as graph:
+def test_outputs_are_those_of_sessions_alone_over_thousands_of_frames(rows: int, count: int, owner: bool) -> None:
+    with shared(rows, owner=owner) as graph:
 
         def live(caller: Caller) -> None:
             for _ in range(1000):
@@ -151,13 +166,16 @@ def test_outputs_are_those_of_sessions_alone_over_thousands_of_frames(rows: int,
         assert counted.frames == 1000 * count
         assert counted.runs <= counted.frames
         assert counted.faults == 0
-        assert len(graph.graphs.threads) == 1, "one thread owns the device"
-        assert threading.get_ident() not in graph.graphs.threads
+        if owner:
+            assert len(graph.graphs.threads) == 1
+            assert threading.get_ident() not in graph.graphs.threads
+        assert graph.graphs.most_at_once == 1
 
 
-def test_one_thread_that_steps_all_sessions_in_turn_gets_the_same() -> None:
+@pytest.mark.parametrize("owner", [True, False], ids=["owned", "whoever waits"])
+def test_one_thread_that_steps_all_sessions_in_turn_gets_the_same(owner: bool) -> None:
     """As the server's worker does; and it never waits for a neighbour that cannot come."""
-    with shared(2) as graph:
+    with shared(2, owner=owner) as graph:
         everybody = callers(graph, 4)
         for _ in range(800):
             for one in everybody:
@@ -165,8 +183,9 @@ def test_one_thread_that_steps_all_sessions_in_turn_gets_the_same() -> None:
         assert graph.statistics().together == 1
 
 
-def test_sessions_that_ask_at_once_are_computed_at_once() -> None:
-    with shared(4, takes_s=0.004) as graph:
+@pytest.mark.parametrize("owner", [True, False], ids=["owned", "whoever waits"])
+def test_sessions_that_ask_at_once_are_computed_at_once(owner: bool) -> None:
+    with shared(4, takes_s=0.004, owner=owner) as graph:
         barrier = threading.Barrier(4)
 
         def live(caller: Caller) -> None:
@@ -178,9 +197,10 @@ def test_sessions_that_ask_at_once_are_computed_at_once() -> None:
         assert graph.statistics().together > 1.8
 
 
-def test_the_deadline_is_honoured() -> None:
+@pytest.mark.parametrize("owner", [True, False], ids=["owned", "whoever waits"])
+def test_the_deadline_is_honoured(owner: bool) -> None:
     """A neighbour with a steady rhythm stops; nobody waits for it longer than promised."""
-    with shared(2) as graph:
+    with shared(2, owner=owner) as graph:
         first, second = callers(graph, 2)
         for _ in range(20):
             together([first.step, second.step])
@@ -194,8 +214,9 @@ def test_the_deadline_is_honoured() -> None:
         assert np.median(waits) < MOST_WAIT_S + 0.02
 
 
-def test_an_empty_row_computes_on_zeros_and_remembers_nothing() -> None:
-    with shared(3) as graph:
+@pytest.mark.parametrize("owner", [True, False], ids=["owned", "whoever waits"])
+def test_an_empty_row_computes_on_zeros_and_remembers_nothing(owner: bool) -> None:
+    with shared(3, owner=owner) as graph:
         first, second, third = callers(graph, 3)
         together([first.step, second.step, third.step])
         for _ in range(3):
@@ -207,8 +228,9 @@ def test_an_empty_row_computes_on_zeros_and_remembers_nothing() -> None:
         third.step()
 
 
-def test_a_row_that_is_given_up_and_taken_again_is_a_fresh_one() -> None:
-    with shared(2) as graph:
+@pytest.mark.parametrize("owner", [True, False], ids=["owned", "whoever waits"])
+def test_a_row_that_is_given_up_and_taken_again_is_a_fresh_one(owner: bool) -> None:
+    with shared(2, owner=owner) as graph:
         first, second = callers(graph, 2)
         for _ in range(5):
             first.step()
@@ -227,8 +249,9 @@ def test_a_row_that_is_given_up_and_taken_again_is_a_fresh_one() -> None:
         assert graph.statistics().places == 2
 
 
-def test_a_fault_of_one_session_does_not_hurt_the_others() -> None:
-    with shared(3) as graph:
+@pytest.mark.parametrize("owner", [True, False], ids=["owned", "whoever waits"])
+def test_a_fault_of_one_session_does_not_hurt_the_others(owner: bool) -> None:
+    with shared(3, owner=owner) as graph:
         good, bad, other = callers(graph, 3)
         for frame in range(200):
 
@@ -258,8 +281,9 @@ def test_a_question_that_makes_no_sense_is_the_fault_of_who_asked(rows: int) -> 
             together([good.step, ask])
 
 
-def test_a_lost_device_is_said_and_nobody_hangs() -> None:
-    with shared(2) as graph:
+@pytest.mark.parametrize("owner", [True, False], ids=["owned", "whoever waits"])
+def test_a_lost_device_is_said_and_nobody_hangs(owner: bool) -> None:
+    with shared(2, owner=owner) as graph:
         first, second = callers(graph, 2)
         first.step()
         graph.graphs.lost = True
@@ -270,8 +294,9 @@ def test_a_lost_device_is_said_and_nobody_hangs() -> None:
             graph.place()
 
 
-def test_who_waits_when_it_is_closed_is_told() -> None:
-    graph = SharedGraph(lambda: Sums(1, takes_s=0.2))
+@pytest.mark.parametrize("owner", [True, False], ids=["owned", "whoever waits"])
+def test_who_waits_when_it_is_closed_is_told(owner: bool) -> None:
+    graph = SharedGraph(lambda: Sums(1, takes_s=0.2), owner=owner)
     first, second = callers(graph, 2)
     told: list[str] = []
 

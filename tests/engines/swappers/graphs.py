@@ -126,7 +126,7 @@ def shared(
             WHY,
         )
 
-    graph = SharedGraph(opened)
+    graph = SharedGraph(opened, owner=False)
     graph.enter()
     return graph
 
