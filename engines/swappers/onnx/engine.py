@@ -22,6 +22,7 @@ from engines.swappers.base import EngineState, Inputs
 from engines.swappers.onnx.contracts import offset_px
 from engines.swappers.onnx.graphs import OnnxGraphs
 from engines.swappers.onnx.pixels import (
+    change,
     colour_gains,
     fading,
     given,
@@ -36,8 +37,10 @@ from engines.swappers.onnx.source import Run, source_of
 from engines.turns import Place
 from engines.types import Floats, Rgb
 
-REACH = Reach(sides_cm=0.5, up_cm=0.0)  # these swappers keep the driver's outline: little beyond it is drawn
+REACH = Reach(sides_cm=0.5)  # these swappers keep the driver's outline: little beyond it is drawn
 COLOUR_MEMORY_S = 0.25
+LEAST_CHANGE = 0.02  # of the face's brightness: less is no other face
+LEAST_SHOWN = 0.25  # of the face: a swapper whose own mask leaves more out leaves the real face bare
 MOST_SOURCES = 4  # identities that are kept ready
 MOST_TIMES = 4  # of the swapper's own side, that a crop may have
 TONE_SHARE = {"identity": 0.0, "mix": 0.5, "driver": 1.0}
@@ -109,7 +112,9 @@ class Onnx:
         there = template_crop(points, contract.template, side, offset_px(self._recognised.kind, side))
         own = crop(inputs.rgb_HW3, there, side)
         face, alpha = self._swapped(state.place, own, identity)
-        alpha *= self._region(points, there, inputs)
+        region = self._region(points, there, inputs)
+        alpha *= region
+        _check_hidden(face, own, region, alpha)
         share = TONE_SHARE[settings.tone]
         if share > 0:
             face = self._toned(state, face, own, alpha, inputs.captured_s, share)
@@ -188,6 +193,14 @@ class Onnx:
             return result
 
         return run
+
+
+def _check_hidden(face: Floats, own_SS3: Rgb, region_SS: Floats, alpha_SS: Floats) -> None:
+    """Raises EngineFault where the real face would be seen although the swapper ran."""
+    if alpha_SS.sum() < LEAST_SHOWN * region_SS.sum():
+        raise EngineFault("the swapper found no face where there is one")
+    if region_SS.any() and change(face, own_SS3, alpha_SS) < LEAST_CHANGE:
+        raise EngineFault("the swapper gave the face back as it was: wrong files for it, or not a swapper")
 
 
 def _times(kind: str, own_px: int, wanted_px: int | None) -> int:

@@ -82,17 +82,14 @@ def open_graphs(settings: SwapSettings) -> OnnxGraphs:
 def _check_files(recognised: Recognised, settings: SwapSettings) -> None:
     """Says which further file is missing, and which one has no use."""
     kind, contract = recognised.kind, recognised.contract
+    missing = []
     if contract.needs_embedder and settings.embedder is None:
-        which = "its own recogniser" if kind == "cscs" else "arcface_w600k_r50, as an ONNX file"
-        raise EngineUnavailable(
-            f"a swapper of type {kind} is told who to draw by an embedding: it needs the recogniser that makes it "
-            f"({which}): --embedder FILE.onnx"
-        )
+        which = "its own recogniser" if kind == "cscs" else "arcface_w600k_r50 as an ONNX file"
+        missing.append(f"the recogniser whose embedding tells it who to draw ({which}): --embedder FILE.onnx")
     if contract.converter and settings.converter is None:
-        raise EngineUnavailable(
-            f"a swapper of type {kind} does not take an embedding as it is: it needs the file that goes with it, "
-            f"{contract.converter} or one like it: --converter FILE.onnx"
-        )
+        missing.append(f"what the embedding goes through ({contract.converter} as an ONNX file): --converter FILE.onnx")
+    if missing:
+        raise EngineUnavailable(f"{recognised.path}: a swapper of type {kind} needs {'; and '.join(missing)}")
     for name, path, used in (
         ("embedder", settings.embedder, contract.needs_embedder),
         ("converter", settings.converter, bool(contract.converter)),

@@ -74,6 +74,12 @@ def joined(faces: list[Floats]) -> Floats:
     return whole
 
 
+def change(face_3SS: Floats, crop_SS3: Rgb, weight_SS: Floats) -> float:
+    """How far the face is from the driver's own, over where it will be seen, as a share of its brightness."""
+    own = crop_SS3.transpose(2, 0, 1) * np.float32(1 / 255)
+    return float((weight_SS * np.abs(face_3SS - own)).sum() / max(float((weight_SS * own).sum()), 1e-3))
+
+
 def colour_gains(face_3SS: Floats, crop_SS3: Rgb, weight_SS: Floats) -> Floats | None:
     """Per channel, gain and shift that give the face the mean and spread of the driver's own: float32 [2, 3].
 

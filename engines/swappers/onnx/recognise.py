@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from engines.errors import EngineRefused, EngineUnavailable
 from engines.graph import GraphSpec, TensorSpec
@@ -18,6 +19,7 @@ EMAP_NAMES = ("emap", "buff2fs")
 class Recognised:
     """A file and its contract. spec: what is fed and fetched, shapes fixed, all as float32."""
 
+    path: Path
     kind: str
     contract: Contract
     side_px: int
@@ -84,7 +86,7 @@ def _as(kind: str, graph: GraphFile, alone: bool = False) -> Recognised | None:
             (TensorSpec(target_name, picture), TensorSpec(source_name, contract.source_shape)),
             (TensorSpec(graph.outputs[0].name, picture),),
         )
-        return Recognised(kind, contract, sides[0], spec, emap if contract.source == "mapped" else None)
+        return Recognised(graph.path, kind, contract, sides[0], spec, emap if contract.source == "mapped" else None)
     return None
 
 
@@ -110,7 +112,7 @@ def _as_dfm(contract: Contract, graph: GraphFile) -> Recognised | None:
         (TensorSpec(face_name, picture), *([TensorSpec(morph_name, (1,))] if morph is not None else [])),
         tuple(TensorSpec(value.name, shape) for value, shape in zip(graph.outputs, shapes)),
     )
-    return Recognised("dfm", contract, side, spec, None)
+    return Recognised(graph.path, "dfm", contract, side, spec, None)
 
 
 def embedder_spec(graph: GraphFile) -> GraphSpec:

@@ -79,6 +79,12 @@ def worn() -> Identity:
 
 
 @pytest.fixture
+def gives_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets a swapper draw that gives its target back, which is otherwise a fault."""
+    monkeypatch.setattr("engines.swappers.onnx.engine.LEAST_CHANGE", 0.0)
+
+
+@pytest.fixture
 def opened(tmp_path: Path) -> Iterator[Make]:
     """Makes an engine with a file of a type; closes them all."""
     pool = EnginePool()
@@ -215,6 +221,7 @@ def test_what_a_swapper_paints_on_its_template_lies_on_the_face(opened: Make, wo
         assert np.hypot(*(centre - expected)) < 0.5
 
 
+@pytest.mark.usefixtures("gives_back")
 @pytest.mark.parametrize("kind", [kind for kind in DRAWN_KINDS if kind != "simswap_256"])
 def test_a_swapper_that_gives_its_target_back_changes_nothing(opened: Make, worn: Identity, kind: str) -> None:
     frame, points = wall(), head(yaw_deg=10, roll_deg=-15)
@@ -222,6 +229,7 @@ def test_a_swapper_that_gives_its_target_back_changes_nothing(opened: Make, worn
     assert np.abs(result.astype(int) - frame).max() <= 1
 
 
+@pytest.mark.usefixtures("gives_back")
 @pytest.mark.parametrize(("kind", "side"), [("inswapper", 128), ("inswapper", 256), ("ghost", 256), ("dfm", 256)])
 def test_on_a_photo_nothing_moves(opened: Make, worn: Identity, shared_data: Path, kind: str, side: int) -> None:
     frame = np.asarray(Image.open(shared_data / "photos" / "astronaut.png").convert("RGB"))
@@ -367,6 +375,7 @@ def test_the_driver_s_colours_are_taken_where_they_are_asked_for(opened: Make, w
     assert off[1] < (0.6 if tone == "mix" else 0.15) * off[0]
 
 
+@pytest.mark.usefixtures("gives_back")
 def test_a_larger_crop_keeps_more_detail(opened: Make, worn: Identity, shared_data: Path) -> None:
     frame = np.ascontiguousarray(
         Image.open(shared_data / "photos" / "astronaut.png").convert("RGB").resize((1024, 1024))
@@ -391,6 +400,19 @@ def test_a_swapper_that_fails_draws_nothing(opened: Make, worn: Identity, kind: 
         with pytest.raises(EngineFault, match=why):
             engine.draw(engine.init(), worn, inputs, SwapSettings(), onto)
     assert (onto == frame).all()
+
+
+@pytest.mark.parametrize("kind", ["inswapper", "uniface", "dfm"])
+def test_a_swapper_that_leaves_the_real_face_is_a_fault(opened: Make, worn: Identity, kind: str) -> None:
+    with pytest.raises(EngineFault, match="gave the face back as it was"):
+        drawn(opened(kind), wall(), head(), worn)
+
+
+def test_a_mask_that_leaves_the_real_face_bare_is_a_fault(opened: Make, worn: Identity) -> None:
+    mask = np.zeros((224, 224), np.float32)
+    mask[:60] = 1
+    with pytest.raises(EngineFault, match="found no face where there is one"):
+        drawn(opened("dfm", "shift", mask=mask), wall(), head(), worn)
 
 
 def test_an_identity_without_a_face_in_its_portrait_is_refused(opened: Make) -> None:
