@@ -75,8 +75,12 @@ class CompiledRuntime:
         self._warm_up()
 
     def _warm_up(self) -> None:
-        """Compiles, with zeros. On a GPU `init` does it, before it captures."""
+        """Compiles, with zeros; on a GPU captures too, so that what cannot be captured is known before a call."""
         if self._frame is not None:
+            try:
+                self._frame.init()
+            except (EngineFault, RuntimeError) as error:
+                raise EngineUnavailable(f"{error}; use the runtime torch") from error
             return
         state = TorchState(self.spec, self._device)
         zeros: dict[str, Array] = {

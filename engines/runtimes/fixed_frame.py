@@ -116,6 +116,7 @@ class FixedFrame:
         try:
             with (
                 torch.inference_mode(),
+                torch.cuda.device(self._device),
                 torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"),
             ):
                 self.enqueue(state)
