@@ -15,7 +15,7 @@ One set of weights, two forms: `window` computes T frames at once (the teacher's
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import cast
 
@@ -229,15 +229,27 @@ class Denoiser(nn.Module):
 
     def forward(self, x_NCHW: Tensor, times_N: Tensor, tokens_NLD: Tensor, sight: Sight) -> Tensor:
         """x: latent and conditions, `in_channels`. times: radians or 0..999. Returns [N, latent channels, H, W]."""
+        x = self._features(x_NCHW, times_N, tokens_NLD, sight, self.up)
+        return cast(Tensor, self.conv_out(functional.silu(self.norm_out(x))))
+
+    def _features(
+        self, x_NCHW: Tensor, times_N: Tensor, tokens_NLD: Tensor, sight: Sight, ups: Iterable[nn.Module]
+    ) -> Tensor:
         text = self.text_1LD if self.config.text_tokens else None
         context = Context(self.time(times_N), tokens_NLD, text, sight)
         kept = [self.conv_in(x_NCHW)]
         for down in self.down:
             kept += down(kept[-1], context)
-        x = self.middle(kept[-1], context)
-        for up in self.up:
+        x = cast(Tensor, self.middle(kept[-1], context))
+        for up in ups:
             x = up(x, kept, context)
-        return cast(Tensor, self.conv_out(functional.silu(self.norm_out(x))))
+        return x
+
+    def look_back(self, x_NCHW: Tensor, times_N: Tensor, tokens_NLD: Tensor, sight: Banded | Ring) -> None:
+        """Runs only for what `sight.kept` collects: no further than the last temporal layer."""
+        levels_up = [level for level in reversed(range(len(self.up))) if self.config.temporal[level]]
+        needed = len(self.up) - min(levels_up) if levels_up else 0
+        self._features(x_NCHW, times_N, tokens_NLD, sight, list(self.up)[:needed])
 
     def window(self, x_BTCHW: Tensor, times_BT: Tensor, tokens_BTLD: Tensor, sight: Together | Banded) -> Tensor:
         """T frames at once, [B, T, latent channels, H, W]."""

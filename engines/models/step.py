@@ -125,9 +125,13 @@ class SwapStep(nn.Module):
 
     def _look(self, x: Tensor, t: float, condition: Tensor, tokens: Tensor, ring: Ring) -> Tensor:
         """The denoiser's output for a latent at time t, float32."""
-        shown = self._inner(self.swapper.schedule.network_input(x))
+        shown, times = self._shown(x, t, condition)
+        return self.swapper.denoiser.frame(shown, times, tokens, ring).float()
+
+    def _shown(self, x: Tensor, t: float, condition: Tensor) -> tuple[Tensor, Tensor]:
+        latent = self._inner(self.swapper.schedule.network_input(x))
         times = torch.full((x.shape[0],), t, dtype=torch.float32, device=x.device)
-        return self.swapper.denoiser.frame(torch.cat([shown, condition], 1), times, tokens, ring).float()
+        return torch.cat([latent, condition], 1), times
 
     def _slices(
         self,
@@ -146,7 +150,7 @@ class SwapStep(nn.Module):
             kept = last.kept
         elif memory == "clean_pass":
             again = self._ring(inputs, ring_memories)
-            self._look(x0, 0.0, condition, tokens, again)
+            self.swapper.denoiser.look_back(*self._shown(x0, 0.0, condition), tokens, again)
             kept = again.kept
         else:
             kept = self.swapper.denoiser.remember(self._inner(x0))

@@ -68,10 +68,22 @@ def test_steps_follow_the_consistency_samplers_rule() -> None:
 @pytest.mark.parametrize(("memory", "passes"), [("last_step", 2), ("clean_pass", 3), ("memory_encoder", 2)])
 def test_only_the_clean_pass_costs_another_pass(memory: Any, passes: int) -> None:
     step = SwapStep(lively(speck("tiny", 2, WindowConfig(frames=4, sinks=1, memory=memory))))
-    calls = captured(step, clip(step, 1)[0])
-    assert len(calls) == passes
-    if memory == "clean_pass":
-        assert calls[-1][1].tolist() == [0.0]
+    times: list[float] = []
+    step.swapper.denoiser.time.register_forward_pre_hook(lambda _, given: times.append(float(given[0])))
+    Stream(step).run(clip(step, 1)[0])
+    assert times == pytest.approx([*step.swapper.config.schedule.times, 0.0][:passes])
+
+
+def test_the_clean_pass_ends_with_the_last_temporal_layer() -> None:
+    """What comes after it cannot be remembered: it is not computed, and all layers have left their keys."""
+    step = SwapStep(lively(speck("tiny", 1, WindowConfig(frames=4, sinks=1, memory="clean_pass"))))
+    runs = {"up": 0, "out": 0}
+    last, out = step.swapper.denoiser.up[-1], step.swapper.denoiser.conv_out
+    last.register_forward_pre_hook(lambda *_: runs.update(up=runs["up"] + 1))
+    out.register_forward_pre_hook(lambda *_: runs.update(out=runs["out"] + 1))
+    named = Stream(step).run(clip(step, 1)[0])
+    assert runs == {"up": 1, "out": 1}, "tiny has no temporal layer at its finest level"
+    assert len([key for key in named if key.startswith("new_key")]) == len(step.swapper.denoiser.temporal_layers())
 
 
 @pytest.mark.parametrize("name", SPECKS)
