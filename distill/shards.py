@@ -24,6 +24,7 @@ from distill.errors import BadShard, NotWritten
 MANIFEST_NAME = "manifest.json"
 FORMAT = "vividstream-shards-1"
 BLOCK = 512
+TWIN = ".twin.jpg"  # how the name of a twin's frame ends; of any other frame it is .jpg
 HASH_STEP = 1 << 20
 
 

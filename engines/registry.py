@@ -35,15 +35,9 @@ def _learned(name: str, settings: SwapSettings, pool: EnginePool) -> Engine:
 
 
 def _onnx(settings: SwapSettings, pool: EnginePool) -> Engine:
-    from engines.swappers.onnx.engine import Onnx
-    from engines.swappers.onnx.graphs import open_graphs, opened_key
+    from engines.swappers.onnx.engine import open_engine
 
-    shared = pool.enter(opened_key(settings), partial(open_graphs, settings))
-    try:
-        return Onnx(shared, settings.size_px)
-    except BaseException:
-        shared.leave()
-        raise
+    return open_engine(settings, pool)
 
 
 _FACTORIES: Mapping[str, Callable[[SwapSettings, EnginePool], Engine]] = MappingProxyType(

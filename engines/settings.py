@@ -9,6 +9,20 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engines.errors import SettingError, nearest
 
+SwapperType = Literal[
+    "auto",
+    "inswapper",
+    "hyperswap",
+    "simswap_256",
+    "simswap_unofficial_512",
+    "ghost",
+    "hififace",
+    "blendswap",
+    "uniface",
+    "cscs",
+    "dfm",
+]
+
 
 class StrictModel(BaseModel):
     """A frozen settings model: an unknown key is an error that names the nearest valid one."""
@@ -68,18 +82,6 @@ class SwapSettings(StrictModel):
     )
     batch: int = Field(1, ge=1, le=16, description="people that one run of a learned engine serves")
     model: Path | None = Field(None, description="swapper of your own, an ONNX file, for the engine onnx")
-    model_type: Literal[
-        "auto",
-        "inswapper",
-        "hyperswap",
-        "simswap_256",
-        "simswap_unofficial_512",
-        "ghost",
-        "hififace",
-        "blendswap",
-        "uniface",
-        "cscs",
-        "dfm",
-    ] = Field("auto", description="what kind of swapper it is; the file itself says it for most")
+    model_type: SwapperType = Field("auto", description="what kind of swapper it is; the file itself says it for most")
     embedder: Path | None = Field(None, description="face recogniser of your own (ArcFace w600k_r50) that it needs")
     converter: Path | None = Field(None, description="file that converts the embedding for it, where it needs one")

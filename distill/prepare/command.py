@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from distill.prepare.settings import PrepareSettings
+from engines.settings import SwapperType
 
 if TYPE_CHECKING:
     from distill.prepare.run import Outcome
@@ -63,6 +64,11 @@ def progress_text(videos: int, total: int, frames: int, elapsed_s: float) -> str
 @click.option("--least-inside", type=float, help="share of the crop inside of the video [default: 0.85]")
 @click.option("--shard-clips", type=int, help="clips in one shard at most [default: 64]")
 @click.option("--workers", type=int, help="processes that work at the same time [default: 1]")
+@click.option("--decoupler", type=click.Path(path_type=Path), help="swapper of your own (ONNX) that draws twins")
+@click.option("--decoupler-type", type=click.Choice(get_args(SwapperType)), help="its kind [default: auto]")
+@click.option("--decoupler-embedder", type=click.Path(path_type=Path), help="face recogniser that it needs")
+@click.option("--decoupler-converter", type=click.Path(path_type=Path), help="converter of embeddings that it needs")
+@click.option("--decoupler-identities", type=click.Path(path_type=Path), help="folder of the faces that twins wear")
 @click.option("--cluster/--no-cluster", default=None, help="run on a Ray cluster [default: no]")
 def prepare_command(videos: tuple[Path, ...], **values: Any) -> None:
     """Cut VIDEOS into aligned clips of one person each, in WebDataset shards, for training.
@@ -95,14 +101,16 @@ def prepare_command(videos: tuple[Path, ...], **values: Any) -> None:
     page = write_report(Record.load(settings), outcome)
     for line in (*outcome.remade, *outcome.refused, *outcome.broke_off):
         click.echo(line, err=True)
-    click.echo(summary(outcome, len(files), settings.output, page))
+    click.echo(summary(outcome, len(files), settings.output, page, settings.decoupler is not None))
     if outcome.refused or outcome.broke_off:
         sys.exit(INCOMPLETE)
 
 
-def summary(outcome: Outcome, videos: int, folder: Path, page: Path) -> str:
+def summary(outcome: Outcome, videos: int, folder: Path, page: Path, twins: bool = False) -> str:
     """What there is now, what was there before, and how much is missing, in a line."""
     parts = [f"{outcome.clips} clips in {folder}", f"{videos} videos, {outcome.already} of them known from before"]
+    if twins:
+        parts.append(f"twins of {outcome.twins} clips")
     if outcome.remade:
         parts.append(f"{len(outcome.remade)} damaged shards made again")
     if outcome.refused:

@@ -14,10 +14,11 @@ from PIL import Image
 
 from distill.errors import BadClip, NotWritten
 from distill.prepare.clips import MOST_FACES, Clip, Tally, clips_of
+from distill.prepare.decouple import Decoupler
 from distill.prepare.settings import PrepareSettings
 from distill.prepare.video import Picture, VideoReader
-from distill.shards import Entry, sha256_of, write_shard
-from engines import Rgb
+from distill.shards import TWIN, Entry, sha256_of, write_shard
+from engines import EngineFault, Rgb
 from engines.face.track import FaceTracker
 
 JPEG_QUALITY = 95  # with full colour resolution: 35 to 45 dB, a sixth of PNG's size
@@ -66,6 +67,8 @@ class VideoReport:
     left_out: dict[str, int] = field(default_factory=dict)
     refused: str | None = None
     broke_off: str | None = None
+    twins: int = 0  # clips that have one
+    without_twin: dict[str, int] = field(default_factory=dict)  # clips, by what the swapper said
     pictures: list[str] = field(default_factory=list)  # files of thumbnails, one row a clip, in the output's folder
 
     def as_json(self) -> dict[str, object]:
@@ -88,15 +91,18 @@ def prepare_video(task: Task, count: Callable[[int], None] | None = None) -> Vid
     report = VideoReport(str(task.video), task.sha256, task.settings.consent, task.settings.licence)
     reader, tally, kept = VideoReader(task.video), Tally(), _Kept()
     tracker = FaceTracker(MOST_FACES, "all")
+    decoupler = Decoupler(task.settings) if task.settings.decoupler is not None else None
     try:
         clips = clips_of(_counted(reader, count), tracker, task.settings, tally)
         for number, part in enumerate(_parts(kept.all_of(clips), task.settings.shard_clips)):
             path = task.settings.output / f"{task.name}-{number:04}.tar"
-            report.shards.append(write_shard(path, (_sample(task, *numbered) for numbered in part)))
+            report.shards.append(write_shard(path, (_sample(task, *numbered, decoupler, report) for numbered in part)))
     except BadClip as error:
         report.refused = str(error)
     finally:
         tracker.close()
+        if decoupler is not None:
+            decoupler.close()
     report.broke_off, report.clips, report.people = reader.left_out, kept.clips, len(kept.people)
     report.frames, report.faces, report.cuts = tally.frames, tally.faces, tally.cuts
     report.left_out = {reason: count for reason, count in tally.left_out.items() if count}
@@ -143,18 +149,24 @@ def _parts(clips: Iterator[tuple[int, Clip]], most: int) -> Iterator[Iterator[tu
         yield part()
 
 
-def _sample(task: Task, number: int, clip: Clip) -> tuple[str, dict[str, bytes]]:
-    """`NNN.jpg` for each frame, `landmarks.npy` float32 [T, 478, 3] on the crop, and `json` with everything else."""
+def _sample(
+    task: Task, number: int, clip: Clip, decoupler: Decoupler | None, report: VideoReport
+) -> tuple[str, dict[str, bytes]]:
+    """`NNN.jpg` for each frame, `landmarks.npy` float32 [T, 478, 3] on the crop, and `json` with everything else.
+
+    With a decoupler `NNN.twin.jpg` as well, where it could draw all of the clip.
+    """
     members = {f"{n:03}.jpg": _jpeg(frame.rgb_HW3) for n, frame in enumerate(clip.frames)}
     landmarks = io.BytesIO()
     np.save(landmarks, np.stack([frame.points_px for frame in clip.frames]), allow_pickle=False)
-    facts = {
+    person = f"{task.sha256[:12]}-{clip.person}"
+    facts: dict[str, object] = {
         "video": task.video.name,
         "video_sha256": task.sha256,
         "consent": task.settings.consent,
         "licence": task.settings.licence,
         "settings": task.settings.of_clips(),
-        "person": f"{task.sha256[:12]}-{clip.person}",
+        "person": person,
         "first_frame": clip.frames[0].number,
         "at_s": [round(frame.at_s, 5) for frame in clip.frames],
         "crop_from_frame": [frame.crop_from_frame.tolist() for frame in clip.frames],
@@ -163,6 +175,15 @@ def _sample(task: Task, number: int, clip: Clip) -> tuple[str, dict[str, bytes]]
         "pitch_deg": [round(frame.pitch_deg, 1) for frame in clip.frames],
         "sharpness": [round(frame.sharpness, 3) for frame in clip.frames],
     }
+    if decoupler is not None:
+        worn = decoupler.worn_by(person)
+        try:
+            members |= {f"{n:03}{TWIN}": _jpeg(rgb_HW3) for n, rgb_HW3 in enumerate(decoupler.twin(clip, worn))}
+            facts["twin"] = {"identity": worn.name}
+            report.twins += 1
+        except EngineFault as fault:
+            facts["twin"] = {"identity": worn.name, "left_out": str(fault)}
+            report.without_twin[str(fault)] = report.without_twin.get(str(fault), 0) + 1
     members |= {"landmarks.npy": landmarks.getvalue(), "json": json.dumps(facts).encode()}
     return f"{task.name}-{number:06}", members
 

@@ -45,6 +45,9 @@ def write_report(record: Record, outcome: Outcome) -> Path:
     for report in reports:
         pictures = "".join(f'<img src="{html.escape(name)}" alt="">' for name in report.pictures)
         counts = f"{report.clips} clips, {report.people} people, {report.frames} frames, {report.cuts} cuts"
+        if settings.decoupler is not None:
+            counts += f", {report.twins} twins"
+            counts += "".join(f"; {count} without: {html.escape(why)}" for why, count in report.without_twin.items())
         rights = html.escape(f"consent: {report.consent}; licence: {report.licence}")
         videos += f"<h2>{html.escape(Path(report.video).name)}</h2><p>{counts}<br>{rights}</p>{pictures}"
     page = _PAGE.format(

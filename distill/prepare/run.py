@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.errors import BadClip, NothingLeft
+from distill.prepare.decouple import Decoupler
 from distill.prepare.process import Task, VideoReport, hashed, prepare_video
 from distill.prepare.settings import PrepareSettings
 from distill.prepare.state import Record
@@ -34,6 +35,7 @@ class Outcome:
     broke_off: list[str] = field(default_factory=list)
     remade: list[str] = field(default_factory=list)
     clips: int = 0  # in the folder, those of earlier runs included
+    twins: int = 0  # of those clips, how many have one
 
 
 def prepare(videos: Sequence[Path], settings: PrepareSettings, show: Show | None = None) -> Outcome:
@@ -59,6 +61,8 @@ def prepare(videos: Sequence[Path], settings: PrepareSettings, show: Show | None
             twice.append((sha256, video))
         else:
             tasks[sha256] = Task(video, sha256, settings)
+    if settings.decoupler is not None and tasks:
+        Decoupler(settings).close()  # what is wrong with it is said before the first video is read
     way = _on_cluster if settings.cluster else _in_processes if settings.workers > 1 else _here
     for report in way(list(tasks.values()), settings.workers, show or (lambda videos, frames: None)):
         if report.sha256:
@@ -70,6 +74,7 @@ def prepare(videos: Sequence[Path], settings: PrepareSettings, show: Show | None
             outcome.already += 1
             _note(record.reports[sha256], video, outcome)
     outcome.clips = sum(one.clips for one in record.reports.values())
+    outcome.twins = sum(one.twins for one in record.reports.values())
     if not outcome.clips:
         raise NothingLeft(f"nothing could be made of {len(videos)} videos", outcome.refused)
     return outcome

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from engines import StrictModel
+from engines.settings import SwapperType
 
 
 class PrepareSettings(StrictModel):
@@ -27,6 +28,12 @@ class PrepareSettings(StrictModel):
     workers: int = Field(1, ge=1, le=256, description="processes that work at the same time")
     cluster: bool = Field(False, description="run on the Ray cluster that is configured, instead of processes here")
 
+    decoupler: Path | None = Field(None, description="swapper of your own, an ONNX file, that draws each clip's twin")
+    decoupler_type: SwapperType = Field("auto", description="what kind of swapper it is")
+    decoupler_embedder: Path | None = Field(None, description="face recogniser that it needs")
+    decoupler_converter: Path | None = Field(None, description="file that converts the embedding for it")
+    decoupler_identities: Path | None = Field(None, description="folder of identities whose faces the twins wear")
+
     @field_validator("consent", "licence")
     @classmethod
     def _says_something(cls, value: str) -> str:
@@ -36,7 +43,9 @@ class PrepareSettings(StrictModel):
 
     def of_clips(self) -> dict[str, object]:
         """The settings that decide what a clip is: shards made with others do not belong into the same folder."""
-        kept = self.model_dump(
-            mode="json", exclude={"output", "consent", "licence", "workers", "cluster", "shard_clips"}
-        )
-        return dict(kept)
+        from distill.prepare.decouple import decoupler_of
+
+        running = {"output", "consent", "licence", "workers", "cluster", "shard_clips"}
+        decoupling = {name for name in type(self).model_fields if name.startswith("decoupler")}
+        kept = self.model_dump(mode="json", exclude=running | decoupling)
+        return {**kept, "decoupler": decoupler_of(self)}

@@ -1,4 +1,7 @@
-"""Clips of prepared shards: the truth is the clip itself, and the sources are other moments of the same person."""
+"""Clips of prepared shards: the truth is the clip itself, and the sources are other moments of the same person.
+
+The twin is what a decoupler drew (distill.prepare.decouple); in shards without one, the clip itself.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from distill.errors import BadShard
-from distill.shards import Shard, open_shards
+from distill.shards import TWIN, Shard, open_shards
 from distill.sources.base import Sample, Source, Wanted, tensor
 from distill.sources.order import nth
 from engines.types import SKIN_LANDMARKS
@@ -70,12 +73,16 @@ class _Opened:
             start = int(rng.integers(len(names) - wanted.frames + 1))
             chosen = range(start, start + wanted.frames)
             truth, factor = _resized([members[names[n]] for n in chosen], wanted.size_px, shard.path)
+            twins = [names[n].removesuffix(".jpg") + TWIN for n in chosen]
+            twin = truth
+            if all(name in members for name in twins):
+                twin, _ = _resized([members[name] for name in twins], wanted.size_px, shard.path)
             stored = np.load(io.BytesIO(members["landmarks.npy"]), allow_pickle=False)
             landmarks = _scaled(stored[list(chosen), :SKIN_LANDMARKS], factor)
             sources = self._sources(rng, at, clip, names, wanted)
         except (OSError, KeyError, ValueError) as error:
             raise BadShard(f"{shard.path}: sample {shard.keys[clip]} cannot be read: {error}") from error
-        return Sample(truth, truth, truth, sources, landmarks)
+        return Sample(truth, truth, twin, sources, landmarks)
 
     def _sources(self, rng: np.random.Generator, at: int, clip: int, names: list[str], wanted: Wanted) -> Tensor:
         """Photos of the clip's person: from their other clips in the shard, or else from the clip itself."""
@@ -98,7 +105,7 @@ class _Opened:
 
 
 def _frames(members: dict[str, bytes]) -> list[str]:
-    return sorted(name for name in members if name.endswith(".jpg"))
+    return sorted(name for name in members if name.endswith(".jpg") and not name.endswith(TWIN))
 
 
 def _resized(files: list[bytes], size_px: int, path: Path) -> tuple[Tensor, float]:

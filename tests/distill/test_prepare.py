@@ -405,8 +405,8 @@ def test_every_setting_is_an_option_whose_help_tells_the_true_default() -> None:
     options = {option.name: option for option in prepare_command.params if isinstance(option, click.Option)}
     assert options.keys() == PrepareSettings.model_fields.keys()
     for name, field in PrepareSettings.model_fields.items():
-        if not field.is_required():
-            default = "no" if field.default is False else f"{field.default:g}"
+        if not field.is_required() and field.default is not None:
+            default = "no" if field.default is False else format(field.default, "s" if field.default == "auto" else "g")
             assert f"[default: {default}]" in (options[name].help or ""), name
 
 

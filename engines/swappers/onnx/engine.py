@@ -6,6 +6,7 @@ import math
 import weakref
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -15,12 +16,13 @@ from engines.face.five_points import template_crop
 from engines.face.paste import paste
 from engines.face.region import Reach, covered_on_crop, face_region
 from engines.identity import Identity
+from engines.pool import EnginePool
 from engines.runtimes.base import Array, Runtime
 from engines.settings import SwapSettings
 from engines.sharing import SharedGraph
 from engines.swappers.base import EngineState, Inputs
 from engines.swappers.onnx.contracts import offset_px
-from engines.swappers.onnx.graphs import OnnxGraphs
+from engines.swappers.onnx.graphs import OnnxGraphs, open_graphs, opened_key
 from engines.swappers.onnx.pixels import (
     change,
     colour_gains,
@@ -193,6 +195,19 @@ class Onnx:
             return result
 
         return run
+
+
+def open_engine(settings: SwapSettings, pool: EnginePool) -> Onnx:
+    """An engine with the files that the settings name, shared through the pool.
+
+    Raises EngineUnavailable or SettingError, in words, where they cannot be drawn with.
+    """
+    shared = pool.enter(opened_key(settings), partial(open_graphs, settings))
+    try:
+        return Onnx(shared, settings.size_px)
+    except BaseException:
+        shared.leave()
+        raise
 
 
 def _check_hidden(face: Floats, own_SS3: Rgb, region_SS: Floats, alpha_SS: Floats) -> None:
