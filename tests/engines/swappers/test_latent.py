@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Literal, cast
 
@@ -120,6 +121,31 @@ def test_two_people_share_the_engine_and_never_a_memory(engine: Latent) -> None:
         picture = draw(engine, states[call], seen(numbers[call][at], captured_s=at * FRAME_S), (WORN, OTHER)[call])
         np.testing.assert_array_equal(picture, alone[call][at])
         done[call] += 1
+
+
+def test_two_sessions_in_one_graph_of_two_rows_get_what_they_get_alone(engine: Latent) -> None:
+    """Each in its own thread, so that frames meet in one run; within a level, since sums may be ordered otherwise."""
+    graph = shared(small_config(), batch=2)
+    graph.enter()
+    pair = [Latent("tiny", graph), Latent("tiny", graph)]
+    numbers = ([0, 1, 2, 3, 4, 5, 6, 7, 8, 9], [9, 8, 7, 6, 5, 4, 3, 2, 1, 0])
+
+    def live(call: int) -> list[Rgb]:
+        state = fresh(pair[call])
+        worn = (WORN, OTHER)[call]
+        return [draw(pair[call], state, seen(n, captured_s=i * FRAME_S), worn) for i, n in enumerate(numbers[call])]
+
+    with ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(live, range(2)))
+    for call, worn in enumerate((WORN, OTHER)):
+        state = fresh(engine)
+        for index, number in enumerate(numbers[call]):
+            alone = draw(engine, state, seen(number, captured_s=index * FRAME_S), worn)
+            assert np.abs(together[call][index].astype(int) - alone).max() <= 1
+    assert graph.statistics().frames == 20
+    for one in pair:
+        one.close()
+    graph.close()
 
 
 def test_a_state_that_is_let_go_frees_its_row(engine: Latent) -> None:
