@@ -158,6 +158,30 @@ def test_headers_that_lie_are_refused_in_words(tmp_path: Path, header: str) -> N
     refused(where)
 
 
+@pytest.mark.parametrize(
+    ("places", "size", "words"),
+    [
+        (([0, 4], [0, 4]), 4, "does not lie"),
+        (([0, 4], [2, 6]), 6, "does not lie"),
+        (([0, 4], [8, 12]), 12, "does not lie"),
+        (([4, 8], [8, 12]), 12, "does not lie"),
+        (([0, 4], [4, 8]), 7, "truncated"),
+        (([0, 4], [4, 8]), 9, "too many"),
+    ],
+)
+def test_tensors_must_fill_the_file_one_after_the_other(
+    tmp_path: Path, places: tuple[list[int], list[int]], size: int, words: str
+) -> None:
+    """Seen in the header alone, before anything is read: what overlaps or leaves gaps could hold what nobody sees."""
+    tensors = {name: {"dtype": "F32", "shape": [1], "data_offsets": at} for name, at in zip("ab", places)}
+    about = {"__metadata__": {"sha256": "0" * 64, "card": CARD.model_dump_json()}}
+    raw = json.dumps(about | tensors, separators=(",", ":")).encode()
+    where = tmp_path / "w.safetensors"
+    where.write_bytes(len(raw).to_bytes(8, "little") + raw + bytes(size))
+    with pytest.raises(WeightsError, match=words):
+        weights.inspect(where)
+
+
 def test_a_card_of_another_format_or_without_a_licence_is_refused(tmp_path: Path, path: Path) -> None:
     whole = path.read_bytes()
     for old, new, word in [

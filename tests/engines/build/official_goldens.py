@@ -123,6 +123,24 @@ def dinov2() -> dict[str, Any]:
     return golden
 
 
+def clip_shapes() -> dict[str, tuple[int, ...]]:
+    """What the small text encoder below holds."""
+    width, inner = 64, 128
+    shapes: dict[str, tuple[int, ...]] = {
+        "embeddings.token_embedding.weight": (49408, width),
+        "embeddings.position_embedding.weight": (CLIP_TOKENS, width),
+    }
+    layers: dict[str, tuple[int, ...]] = {"mlp.fc1": (inner, width), "mlp.fc2": (width, inner)}
+    layers |= {f"self_attn.{name}_proj": (width, width) for name in ("q", "k", "v", "out")}
+    for layer in range(3):
+        for name, shape in layers.items():
+            shapes[f"encoder.layers.{layer}.{name}.weight"] = shape
+            shapes[f"encoder.layers.{layer}.{name}.bias"] = shape[:1]
+    for norm in [*(f"encoder.layers.{layer}.layer_norm{n}" for layer in range(3) for n in (1, 2)), "final_layer_norm"]:
+        shapes |= {f"{norm}.weight": (width,), f"{norm}.bias": (width,)}
+    return {f"text_model.{name}": shape for name, shape in shapes.items()}
+
+
 def clip_text() -> dict[str, Any]:
     from transformers import CLIPTextConfig, CLIPTextModel
 

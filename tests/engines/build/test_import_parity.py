@@ -42,7 +42,7 @@ from tests.engines.build.import_nets import (
     vae,
     write_file,
 )
-from tests.engines.build.official_goldens import CLIP_TOKENS, FACE, GOLDENS, layout, summary
+from tests.engines.build.official_goldens import FACE, GOLDENS, clip_shapes, layout, summary
 
 NEAR = {torch.float32: 1e-4, torch.float64: 1e-10}
 DTYPES = [torch.float32, torch.float64]
@@ -361,23 +361,6 @@ def test_dinov2_in_its_authors_layout_is_the_same(tmp_path: Path) -> None:
     again = imported(wanted, write_file(tmp_path / "authors.safetensors", state | dropped))
     pictures = named_input("face", (2, 3, 70, 70)).clamp(-1, 1)
     assert_golden(again.double().face_encoder.features(pictures), golden("dinov2")["70 px"], near=1e-6)
-
-
-def clip_shapes() -> dict[str, tuple[int, ...]]:
-    width, inner = 64, 128
-    shapes: dict[str, tuple[int, ...]] = {
-        "embeddings.token_embedding.weight": (49408, width),
-        "embeddings.position_embedding.weight": (CLIP_TOKENS, width),
-    }
-    layers: dict[str, tuple[int, ...]] = {"mlp.fc1": (inner, width), "mlp.fc2": (width, inner)}
-    layers |= {f"self_attn.{name}_proj": (width, width) for name in ("q", "k", "v", "out")}
-    for layer in range(3):
-        for name, shape in layers.items():
-            shapes[f"encoder.layers.{layer}.{name}.weight"] = shape
-            shapes[f"encoder.layers.{layer}.{name}.bias"] = shape[:1]
-    for norm in [*(f"encoder.layers.{layer}.layer_norm{n}" for layer in range(3) for n in (1, 2)), "final_layer_norm"]:
-        shapes |= {f"{norm}.weight": (width,), f"{norm}.bias": (width,)}
-    return {f"text_model.{name}": shape for name, shape in shapes.items()}
 
 
 def test_the_text_encoders_answer_to_the_empty_prompt() -> None:

@@ -16,12 +16,25 @@ from safetensors.torch import load_file
 
 from engines import weights
 from engines.build.import_command import import_command
+from engines.build.import_kinds import KINDS
 from engines.build.import_sources import open_source
+from engines.build.import_text import empty_prompt
 from engines.build.import_weights import Imported, import_weights
 from engines.errors import VividError, WeightsError
 from engines.models.config import SwapperConfig
 from engines.models.swapper import Swapper
-from tests.engines.build.import_nets import adapter, config, saved, svd_vae, unet, vae, write_file
+from tests.engines.build.import_nets import (
+    adapter,
+    config,
+    named_weights,
+    saved,
+    svd_vae,
+    their_shapes,
+    unet,
+    vae,
+    write_file,
+)
+from tests.engines.build.official_goldens import clip_shapes
 
 STEM = "diffusion_pytorch_model.safetensors"
 TO_Q = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.weight"
@@ -141,6 +154,63 @@ def test_a_motion_module_with_a_trained_position_table_is_refused(nets: Path, tm
     message = refused(write_file(tmp_path / "m.safetensors", state), wanted=config(motion=True))
     assert key in message
     assert "sinusoidal" in message
+
+
+# ---- VividFace's files, made from the tables read backwards
+
+
+@pytest.fixture(scope="module")
+def vividface(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("vividface")
+    with torch.device("meta"):
+        ours = {name: tuple(tensor.shape) for name, tensor in Swapper(WHOLE).state_dict().items()}
+    files = {
+        kind.name: write_file(folder / f"{kind.name}.safetensors", named_weights(their_shapes(kind.rules, ours)))
+        for kind in KINDS
+        if kind.name in ("VividFace denoising_unet", "VividFace face3dvae", "DINOv2")
+    }
+    return files | {"text": write_file(folder / "text.safetensors", named_weights(clip_shapes()))}
+
+
+WHOLE = config(
+    motion=True,
+    temporal=(True, True),
+    denoiser={"text_tokens": 77},
+    autoencoder={"encoder_blocks": 3},
+    face_encoder={"backbone": "vit", "picture_px": 28},
+)
+
+
+def test_all_of_vividfaces_files_together_leave_nothing_random(vividface: dict[str, Path]) -> None:
+    found = merged(list(vividface.values()), WHOLE, partial=False)
+    assert found.random == []
+    text = found.tensors["denoiser.text_1LD"]
+    weights_of_text = open_source(vividface["text"]).tensors
+    # With VividFace's UNet, the text encoder's last layer is left out; with any other it is not.
+    assert torch.equal(text, empty_prompt(weights_of_text, 1))
+    alone = merged([vividface["text"]], WHOLE).tensors["denoiser.text_1LD"]
+    assert torch.equal(alone, empty_prompt(weights_of_text))
+    assert not torch.equal(alone, text)
+
+
+def test_a_convolution_under_two_names_must_be_one(vividface: dict[str, Path], tmp_path: Path) -> None:
+    state = load_file(vividface["VividFace face3dvae"])
+    plain = "encoder.down_blocks.0.downsamplers.0.conv.weight"
+    twin = plain.replace(".conv.", ".Conv2d_0.")
+    same = merged([write_file(tmp_path / "same.safetensors", state | {twin: state[plain].clone()})], WHOLE)
+    assert torch.equal(same.tensors["autoencoder.encoder.down_blocks.0.resample.conv.weight"], state[plain])
+    message = refused(write_file(tmp_path / "other.safetensors", state | {twin: state[plain] + 1}), wanted=WHOLE)
+    assert "gives autoencoder.encoder.down_blocks.0.resample.conv.weight, which another" in message
+
+
+def test_a_text_encoder_of_another_size_or_vocabulary_is_refused(vividface: dict[str, Path], tmp_path: Path) -> None:
+    assert "misshapen" in refused(vividface["text"], wanted=config())
+    state = load_file(vividface["text"])
+    key = "text_model.embeddings.token_embedding.weight"
+    few = write_file(tmp_path / "few.safetensors", state | {key: state[key][:1000].clone()})
+    assert "1000 words" in refused(few, wanted=WHOLE)
+    del state["text_model.final_layer_norm.weight"]
+    assert "final_layer_norm" in refused(write_file(tmp_path / "cut.safetensors", state), wanted=WHOLE)
 
 
 # ---- kinds and configurations
