@@ -65,7 +65,7 @@ HEADERS = {
 }
 
 CONFIG = web.AppKey("config", ServerConfig)
-WORKER: web.AppKey[Worker[CameraPicture]] = web.AppKey("worker", Worker)
+WORKERS: web.AppKey[tuple[Worker[CameraPicture], ...]] = web.AppKey("workers", tuple)
 ROOM = web.AppKey("room", Room)
 FILES: web.AppKey[dict[str, bytes]] = web.AppKey("files", dict)
 
@@ -87,14 +87,15 @@ def create_app(config: ServerConfig, store: Store | None = None, loader: Loader 
     identities = store if store is not None else IdentityStore(config.identities_dir)
 
     async def life(app: web.Application) -> AsyncIterator[None]:
-        worker: Worker[CameraPicture] = Worker()
-        worker.start()
+        workers = tuple(Worker[CameraPicture]() for _ in range(config.workers))
+        for worker in workers:
+            worker.start()
         pool = EnginePool()
         opening = loader if loader is not None else partial(load, pool=pool)
-        app[WORKER], app[ROOM] = worker, Room(config, worker, identities, opening)
+        app[WORKERS], app[ROOM] = workers, Room(config, workers, identities, opening)
         yield
         await app[ROOM].close()
-        if await asyncio.to_thread(worker.close):
+        if all(await asyncio.gather(*(asyncio.to_thread(worker.close) for worker in workers))):
             await asyncio.to_thread(pool.close)
         else:
             log.warning("an engine did not come back in time; its thread is left behind")
@@ -264,14 +265,15 @@ async def _engines(request: web.Request) -> web.StreamResponse:
 
 async def _healthz(request: web.Request) -> web.StreamResponse:
     """200 when calls can be taken; 503 while starting, or when the engine has been stuck for seconds."""
-    stuck = request.app[WORKER].busy_s(time.monotonic()) > STUCK_S
+    stuck = max(worker.busy_s(time.monotonic()) for worker in request.app[WORKERS]) > STUCK_S
     ready = request.app[ROOM].ready.is_set()
     state = ("stuck" if stuck else "ready") if ready else "starting"
     return web.json_response({"state": state}, status=200 if state == "ready" else 503)
 
 
 async def _metrics(request: web.Request) -> web.StreamResponse:
-    return web.Response(text=metrics_text(request.app[ROOM], request.app[WORKER]), content_type="text/plain")
+    workers = request.app[WORKERS]
+    return web.Response(text=metrics_text(request.app[ROOM], workers), content_type="text/plain")
 
 
 async def _begin(request: web.Request) -> web.StreamResponse:

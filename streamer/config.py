@@ -21,6 +21,7 @@ class ServerConfig(StrictModel):
     port: int = Field(8080, ge=0, le=65535, description="TCP port to listen on; 0 takes a free one")
     token: str | None = Field(None, min_length=16, description="secret that the page's address must carry")
     max_sessions: int = Field(1, ge=1, le=16, description="calls at the same time; the next one is told `busy`")
+    workers: int = Field(1, ge=1, le=16, description="threads that draw; each serves some of the calls")
     identity: str | None = Field(None, description="identity that is chosen when the page opens")
     identities_dir: Path | None = Field(None, description="folder of enrolled identities")
     origin: str | None = Field(None, description="another page's origin (https://example.org) that may use the server")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from streamer.room import Room
@@ -13,16 +13,20 @@ from streamer.worker import Worker
 PREFIX = "vividstream"
 
 
-def metrics_text(room: Room, worker: Worker[CameraPicture]) -> str:
+def metrics_text(room: Room, workers: Sequence[Worker[CameraPicture]]) -> str:
     """All metrics of the server now."""
     calls = {f'call="{number}"': peer.numbers() for number, peer in enumerate(room.peers.values(), 1)}
-    stuck_s = worker.busy_s(time.monotonic())
+    now_s = time.monotonic()
+    numbered = {f'worker="{number}"': worker for number, worker in enumerate(workers, 1)}
+    stuck = {label: worker.busy_s(now_s) for label, worker in numbered.items()}
+    load = {label: worker.load.share(now_s) for label, worker in numbered.items()}
     ages, steps = _quantiles(calls, "age_ms"), _quantiles(calls, "step_ms")
     dropped = _counts(calls, "dropped", "reason")
     parts = [
         _metric("calls", "calls going on", {"": len(calls)}),
         _metric("ready", "1 when calls can be taken", {"": room.ready.is_set()}),
-        _metric("engine_stuck_seconds", "how long the worker has been at one thing", {"": stuck_s}),
+        _metric("engine_stuck_seconds", "how long a worker has been at one thing", stuck),
+        _metric("load_share", "share of a worker's time that pictures take", load),
         _metric("engine_info", "the engine in use and why it was chosen", _engines(calls)),
         _metric("fps", "pictures a second", _each(calls, {"in": "fps_in", "out": "fps_out"}, "way")),
         _metric("picture_age_ms", "from a picture's first packet in to its last packet out", ages),

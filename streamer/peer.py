@@ -52,7 +52,7 @@ class Peer:
         self.settings = SwapSettings()
         self.identity: str | None = None
         self.engine = self.why = self.ended_because = ""
-        self._worker = worker
+        self.worker = worker
         self._loop = asyncio.get_running_loop()
         # Always a configuration: without one aiortc asks a third party's STUN server.
         servers = [RTCIceServer(urls=ice_server)] if ice_server else []
@@ -99,11 +99,11 @@ class Peer:
                 session.close()
             elif self._seat is None:
                 self._seat = Seat(self.call, session, self._mailbox, self._deliver, self._failed)
-                self._worker.serve(self._seat)
+                self.worker.serve(self._seat)
             else:
                 self._seat.use(session)
 
-        await asyncio.wrap_future(self._worker.call(change))
+        await asyncio.wrap_future(self.worker.call(change))
         self.settings, self.engine, self.why = session.settings, session.engine, session.why
         self.identity = session.identity.name if session.identity is not None else None
 
@@ -114,7 +114,7 @@ class Peer:
             if self._seat is not None:
                 self._seat.session.set_identity(identity)
 
-        await asyncio.wrap_future(self._worker.call(change))
+        await asyncio.wrap_future(self.worker.call(change))
         self.identity = identity.name
 
     async def live(self) -> None:
@@ -178,7 +178,7 @@ class Peer:
             "identity": self.identity,
             "showing": status.value if status is not None else "card",
             "faces": self._video.faces_found if self._video is not None else 0,
-            "stuck_ms": round(self._worker.busy_s(now_s) * 1e3),
+            "stuck_ms": round(self.worker.busy_s(now_s) * 1e3),
         }
 
     def _on_track(self, track: MediaStreamTrack) -> None:

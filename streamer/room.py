@@ -7,6 +7,7 @@ import io
 import logging
 import secrets
 import time
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal, Protocol
 
@@ -46,7 +47,7 @@ class Store(Protocol):
 
 
 class Loader(Protocol):
-    """What builds a session: `engines.load`. Called in the worker thread."""
+    """What builds a session: `engines.load`. Called in a worker thread."""
 
     def __call__(self, settings: SwapSettings, identity: Identity | None = None) -> Session: ...
 
@@ -61,15 +62,15 @@ class Choice(StrictModel):
 
 
 class Room:
-    """All calls of this server. Everything here runs on the event loop, and hands work to the worker thread."""
+    """All calls of this server. Everything here runs on the event loop, and hands work to the worker threads."""
 
     def __init__(
-        self, config: ServerConfig, worker: Worker[CameraPicture], store: Store, loader: Loader = load
+        self, config: ServerConfig, workers: Sequence[Worker[CameraPicture]], store: Store, loader: Loader = load
     ) -> None:
         self.peers: dict[str, Peer] = {}
         self.ready = asyncio.Event()
         self._config = config
-        self._worker = worker
+        self._workers = workers
         self._store = store
         self._load = loader
         self._lives: set[asyncio.Task[None]] = set()
@@ -98,8 +99,9 @@ class Room:
 
     async def warm_up(self) -> None:
         """Compiles and starts everything once, so that the first call is not late. Raises EngineUnavailable."""
-        session = await self._open(self._config.swap, self.default_identity())
-        await asyncio.wrap_future(self._worker.call(session.close))
+        worker = self._workers[0]
+        session = await self._open(self._config.swap, self.default_identity(), worker)
+        await asyncio.wrap_future(worker.call(session.close))
         self.ready.set()
 
     async def enter(self, sdp: str, choice: Choice) -> tuple[Peer, str]:
@@ -108,15 +110,16 @@ class Room:
             most = self._config.max_sessions
             calls = "1 call is" if most == 1 else f"{most} calls are"
             raise ServerBusy(f"the server is busy: {calls} going on already, try again later")
-        refusal = self._worker.load.refusal(len(self.peers), time.monotonic())
+        worker, served = self._freest()
+        refusal = worker.load.refusal(served, time.monotonic())
         if refusal:
             raise ServerBusy(refusal)
         self._coming += 1
-        peer = Peer(secrets.token_urlsafe(16), self._worker, self._config.ice_server)
+        peer = Peer(secrets.token_urlsafe(16), worker, self._config.ice_server)
         try:
             settings = self._settings(self._config.swap, choice)
             answer = await peer.negotiate(sdp)
-            await peer.use(await self._open(settings, choice.identity or self.default_identity()))
+            await peer.use(await self._open(settings, choice.identity or self.default_identity(), worker))
         except BaseException:
             await peer.close()
             raise
@@ -133,7 +136,7 @@ class Room:
         peer = self.peers[call]
         settings = self._settings(peer.settings, choice)
         if settings != peer.settings:
-            await peer.use(await self._open(settings, choice.identity or peer.identity))
+            await peer.use(await self._open(settings, choice.identity or peer.identity, peer.worker))
         elif choice.identity is not None and choice.identity != peer.identity:
             name = self._known(choice.identity)
             await peer.wear(await asyncio.to_thread(self._store.load, name))
@@ -155,8 +158,14 @@ class Room:
         finally:
             self.peers.pop(peer.call, None)
 
-    async def _open(self, settings: SwapSettings, name: str | None) -> Session:
-        """A session that is ready to draw. Built and warmed in the worker thread: it owns the engines."""
+    def _freest(self) -> tuple[Worker[CameraPicture], int]:
+        """The worker that serves the fewest calls, and how many those are."""
+        served = [sum(peer.worker is worker for peer in self.peers.values()) for worker in self._workers]
+        number = served.index(min(served))
+        return self._workers[number], served[number]
+
+    async def _open(self, settings: SwapSettings, name: str | None, worker: Worker[CameraPicture]) -> Session:
+        """A session that is ready to draw. Built and warmed in the worker thread that will step it."""
         identity = None if name is None else await asyncio.to_thread(self._store.load, self._known(name))
 
         def build() -> Session:
@@ -168,7 +177,7 @@ class Room:
                 raise
             return session
 
-        return await asyncio.wrap_future(self._worker.call(build))
+        return await asyncio.wrap_future(worker.call(build))
 
     def _settings(self, before: SwapSettings, choice: Choice) -> SwapSettings:
         allowed = self._allowed(engine_names())

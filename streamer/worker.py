@@ -1,4 +1,4 @@
-"""The one thread that steps sessions: it owns every engine of the process, and serves all calls in turn."""
+"""A thread that steps sessions: it serves its calls in turn. A server has one, or several that share loaded engines."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from aiortc.mediastreams import MediaStreamError
 from av.audio.frame import AudioFrame
 
 from engines import EngineUnavailable, Identity, Rgb, Session, StepResult, SwapSettings, load
+from streamer.app import WORKERS
 from streamer.config import ServerConfig
 from streamer.stats import CallStats
 from streamer.tracks import CameraPicture, DelayedSound, SwappedVideo, standby_frame
@@ -84,6 +85,42 @@ async def test_two_calls_red_and_blue_never_cross() -> None:
         cards = [mean for mean in means if abs(mean - colour).max() > 12]
         assert all(mean.max() < 60 for mean in cards), "a picture of neither this call nor the card"
         assert len(means) - len(cards) > 100
+
+
+async def test_calls_are_spread_over_the_workers() -> None:
+    """Each call is drawn in one thread, from its first picture to its last, and its picture is its own."""
+    threads: dict[tuple[int, ...], set[int]] = {}
+
+    def noted(rgb_HW3: Rgb, captured_s: float) -> StepResult:
+        colour = tuple((rgb_HW3[60, 80] // 100).tolist())
+        threads.setdefault(colour, set()).add(threading.get_ident())
+        return negative(rgb_HW3)
+
+    config = ServerConfig(max_sessions=2, workers=2)
+    async with served(config, Loader(noted)) as client, calling(client) as one, calling(client) as other:
+        await one.start(Camera([plain((250, 20, 20))]))
+        await other.start(Camera([plain((20, 20, 250))]))
+        await asyncio.gather(one.pictures(20, 40.0), other.pictures(20, 40.0))
+        metrics = await (await client.get("/metrics")).text()
+    assert len(threads) == 2
+    assert all(len(used) == 1 for used in threads.values())
+    assert len(set.union(*threads.values())) == 2
+    assert 'vividstream_load_share{worker="2"}' in metrics
+
+
+async def test_a_call_that_the_load_leaves_no_room_for_is_told_so() -> None:
+    def slow(rgb_HW3: Rgb, captured_s: float) -> StepResult:
+        time.sleep(0.03)
+        return negative(rgb_HW3)
+
+    async with served(ServerConfig(max_sessions=3), Loader(slow)) as client, calling(client) as one:
+        await one.start(Camera([plain((9, 9, 9))]))
+        await one.until(lambda: client.server.app[WORKERS][0].load.share(time.monotonic()) > 0.6, 30.0)  # type: ignore[attr-defined]
+        async with calling(client) as other:
+            offer = await other.offer(Camera([plain((1, 1, 1))]))
+            refused = await client.post("/session", json={"sdp": offer, "choice": {}})
+            assert refused.status == 503
+            assert "of the time there is for drawing" in (await refused.json())["error"]
 
 
 @pytest.mark.timeout(60)
