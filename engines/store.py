@@ -6,6 +6,7 @@ sentence that ends with the command which mends it; a session never gets another
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from engines.models.config import SwapperConfig
 
 WEIGHTS = "weights.safetensors"
+STORE_VARIABLE = "VIVIDSTREAM_ENGINES_STORE"
 STEP, IDENTITY = "step", "identity"
 _KEY = re.compile(r"[0-9a-f]{64}")
 
@@ -94,8 +96,9 @@ class Loaded:
 
 
 def default_store() -> Path:
-    """Where engines lie unless told otherwise."""
-    return user_data_path("vividstream", appauthor=False) / "engines"
+    """Where engines lie unless told otherwise: what VIVIDSTREAM_ENGINES_STORE says, or this person's data folder."""
+    chosen = os.environ.get(STORE_VARIABLE)
+    return Path(chosen) if chosen else user_data_path("vividstream", appauthor=False) / "engines"
 
 
 def keys_in(store: Path) -> list[str]:

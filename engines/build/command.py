@@ -54,7 +54,7 @@ def need_torch(command: str) -> None:
 
 
 def _store_option(command: Command) -> Command:
-    text = "folder of the built engines [default: this person's data folder]"
+    text = "folder of the built engines [default: $VIVIDSTREAM_ENGINES_STORE, or this person's data folder]"
     return click.option("--store", "folder", type=click.Path(path_type=Path, file_okay=False), help=text)(command)
 
 
