@@ -7,13 +7,24 @@ copy the face that it is to draw: VividFace's attribute-identity disentanglement
 from __future__ import annotations
 
 import hashlib
+import re
 from functools import lru_cache
 from pathlib import Path
 
 from distill.prepare.clips import Clip
 from distill.prepare.settings import PrepareSettings
 from distill.shards import sha256_of
-from engines import EnginePool, Identity, IdentityError, IdentityStore, Rgb, SettingError, SwapSettings, TrackedFace
+from engines import (
+    EnginePool,
+    EngineUnavailable,
+    Identity,
+    IdentityError,
+    IdentityStore,
+    Rgb,
+    SettingError,
+    SwapSettings,
+    TrackedFace,
+)
 from engines.swappers.base import Inputs
 from engines.swappers.onnx.engine import open_engine
 
@@ -35,9 +46,10 @@ class Decoupler:
         self._pool = EnginePool()
         try:
             self._engine = open_engine(self._swap, self._pool)
-        except BaseException:
+        except EngineUnavailable as error:
             self._pool.close()
-            raise
+            words = re.sub(r"--(?:model-)?(?=type|embedder|converter)", "--decoupler-", str(error))
+            raise type(error)(words) from error
 
     def worn_by(self, person: str) -> Identity:
         """Whose face the twins of a person have: the same in all of their clips, in any run."""

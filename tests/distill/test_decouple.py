@@ -135,6 +135,10 @@ def no_embedder(folder: Path) -> dict[str, object]:
     return {"decoupler": files.swapper(folder / "g.onnx", "ghost")}
 
 
+def ambiguous(folder: Path) -> dict[str, object]:
+    return {"decoupler": files.swapper(folder / "h.onnx", "hyperswap")}
+
+
 def nowhere(folder: Path) -> dict[str, object]:
     return {"decoupler": folder / "nowhere.onnx"}
 
@@ -143,7 +147,8 @@ def nowhere(folder: Path) -> dict[str, object]:
     ("chosen", "error", "words"),
     [
         (wrong_kind, EngineUnavailable, "is no swapper that is known here"),
-        (no_embedder, EngineUnavailable, "--embedder FILE"),
+        (no_embedder, EngineUnavailable, "--decoupler-embedder FILE.*--decoupler-converter FILE"),
+        (ambiguous, EngineUnavailable, "say which with --decoupler-type"),
         (nowhere, EngineUnavailable, r"nowhere\.onnx: no such file"),
     ],
 )

@@ -73,6 +73,8 @@ class Onnx:
         self._recognised = shared.graphs.recognised
         self._times = _times(self._recognised.kind, self._recognised.side_px, size_px)
         self._side = self._recognised.side_px * self._times
+        own_px = offset_px(self._recognised.kind, self._recognised.side_px)
+        self._offset_px = own_px * self._times + (self._times - 1) / 2  # the parts' mean place is the template's
         self._fading = fading(self._side)
         self._sources: OrderedDict[int, tuple[Identity, Array | EngineFault]] = OrderedDict()
 
@@ -111,7 +113,7 @@ class Onnx:
             weakref.finalize(state, self._shared.give_up, state.place)
         points, side = inputs.face.points_px, self._side
         contract = self._recognised.contract
-        there = template_crop(points, contract.template, side, offset_px(self._recognised.kind, side))
+        there = template_crop(points, contract.template, side, self._offset_px)
         own = crop(inputs.rgb_HW3, there, side)
         face, alpha = self._swapped(state.place, own, identity)
         region = self._region(points, there, inputs)

@@ -2,7 +2,7 @@
 
 An ONNX file is one message in protobuf's wire format (protobuf.dev/programming-guides/encoding), numbers of fields
 after onnx.proto. Only the few that are needed are read; weights are passed over, so half a gigabyte opens in
-milliseconds. Why not the package `onnx`: docs/decisions, "a reader of our own".
+milliseconds. Why not the package `onnx`: docs/decisions/010-own-swappers.md.
 """
 
 from __future__ import annotations

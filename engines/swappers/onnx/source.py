@@ -1,8 +1,8 @@
 """The identity as a swapper wants it: an embedding of the portrait, or the portrait itself.
 
 The portrait in an identity file is a photo of the person, 256 px with hair and neck: large enough for recognisers,
-which look at 112 px. Its embedding is as good as the photo's own; that of a frontal rendering is not (docs/decisions
-has the measurement).
+which look at 112 px. Its embedding is nearly the photo's own; that of a frontal rendering is not
+(docs/decisions/010-own-swappers.md).
 """
 
 from __future__ import annotations

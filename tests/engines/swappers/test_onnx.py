@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,12 @@ from engines import (
 from engines.enroll import FaceFinder
 from engines.errors import EngineRefused
 from engines.face.align import crop
-from engines.face.five_points import TEMPLATES, five_points, template_crop
+from engines.face.five_points import TEMPLATES, Template, five_points, template_crop
 from engines.graph import GraphSpec, TensorSpec
 from engines.registry import make
 from engines.runtimes.ort import OrtFile
 from engines.swappers.base import Inputs
-from engines.swappers.onnx.contracts import CONTRACTS
+from engines.swappers.onnx.contracts import CONTRACTS, offset_px
 from engines.swappers.onnx.engine import Onnx
 from engines.types import Floats, Occlusion, Rgb, TrackedFace
 from tests.engines.face.heads import DARK_SKIN, Looks, identity, landmarks
@@ -61,6 +61,19 @@ NORMALISED = {
     "dfm": NONE,
 }
 SIGNED = ("hyperswap", "ghost", "hififace", "uniface", "cscs")  # come out as x .5 + .5
+
+TEMPLATE_OF: Mapping[str, Template] = {
+    "inswapper": "arcface_128",
+    "hyperswap": "arcface_128",
+    "simswap_256": "arcface_112_v1",
+    "simswap_unofficial_512": "arcface_112_v1",
+    "ghost": "arcface_112_v1",
+    "hififace": "mtcnn_512",
+    "blendswap": "ffhq_512",
+    "uniface": "ffhq_512",
+    "cscs": "ffhq_512",
+    "dfm": "dfl_whole_face",
+}
 
 # Points of the published templates in pixels of the side they were published for.
 ARCFACE_112 = [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
@@ -183,6 +196,12 @@ def test_the_five_points_are_where_a_detector_of_five_points_sees_them(shared_da
     np.testing.assert_allclose(off[3:], 0, atol=0.1, err_msg="mouth: outer corners here, inner ones there")
 
 
+def test_every_type_has_its_template_and_inswapper_its_half_pixel() -> None:
+    assert {kind: contract.template for kind, contract in CONTRACTS.items()} == TEMPLATE_OF
+    assert [offset_px("inswapper", side) for side in (128, 256, 512)] == [0, 128 / 32768 * 256 - 0.5, 1.5]
+    assert offset_px("hyperswap", 256) == 0
+
+
 def umeyama(given: Floats, wanted: Floats) -> NDArray[np.float64]:
     """Least-squares similarity by singular values, as in the paper."""
     a, b = given - given.mean(axis=0), wanted - wanted.mean(axis=0)
@@ -203,7 +222,7 @@ def test_a_crop_lays_the_points_over_the_template(looks: dict[str, float]) -> No
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_a_swapper_paints_on_its_template_lies_on_the_face(opened: Make, worn: Identity, kind: str) -> None:
     """A disc at each point of the template, in the swapper's own picture: in the frame they lie where the face is."""
-    side, name = files.SIGNATURES[kind][0][0], CONTRACTS[kind].template
+    side, name = files.SIGNATURES[kind][0][0], TEMPLATE_OF[kind]
     y, x = np.mgrid[:side, :side]
     discs = np.zeros((side, side), np.float32)
     for px, py in TEMPLATES[name] * side:
