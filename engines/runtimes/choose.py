@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 RuntimeName = Literal["auto", "torch", "compiled", "ort", "tensorrt"]
 RUNTIMES = ("torch", "compiled", "ort", "tensorrt")
-_SUFFIXES = {".onnx": "ort", ".plan": "tensorrt", ".engine": "tensorrt"}
+_SUFFIXES = {".onnx": "ort", ".pt2": "compiled", ".plan": "tensorrt", ".engine": "tensorrt"}
 
 
 class Opened(NamedTuple):
@@ -86,6 +86,14 @@ def _open_file(
         from engines.runtimes.trt import TensorrtRuntime
 
         return Opened(TensorrtRuntime(path, spec, device), f"tensorrt, {reason}; types as built")
+    if kind == "compiled":
+        from engines.runtimes.compiled import PackageRuntime
+
+        if device != "cpu":
+            raise EngineUnavailable(f"{path.name} is code for a CPU, and {device} was asked for")
+        return Opened(
+            PackageRuntime(path, spec, threads), f"compiled, {reason}; {', '.join(sorted(floats)) or 'float32'}"
+        )
     if importlib.util.find_spec("onnxruntime") is None:
         raise EngineUnavailable("onnxruntime is not installed: pip install onnxruntime")
     from engines.runtimes.ort import OrtRuntime

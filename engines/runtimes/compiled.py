@@ -1,4 +1,6 @@
-"""torch.compile on the CPU; CUDA graphs on a GPU, captured here, with static addresses and counted replays."""
+"""Compiled torch: on the CPU a package built ahead or torch.compile; on a GPU CUDA graphs, captured here, with static
+addresses and counted replays.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ import shutil
 import sys
 import warnings
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,9 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from engines.errors import EngineFault, EngineUnavailable
-from engines.graph import Clock
+from engines.graph import Clock, GraphSpec
 from engines.runtimes.base import Array, State
-from engines.runtimes.checks import check_inputs, check_slots
+from engines.runtimes.checks import check_inputs, check_slots, check_spec
 from engines.runtimes.fixed_frame import FixedFrame, FixedState
 from engines.runtimes.torch_graph import (
     DTYPES,
@@ -30,6 +33,49 @@ from engines.runtimes.torch_graph import (
     spec_of,
     use_threads,
 )
+
+
+class PackageRuntime:
+    """A package of engines.build.compiled_package, on the CPU. See engines.runtimes.base.Runtime.
+
+    The same code that CompiledRuntime makes, but made before: opened in a moment, and no compiler is needed.
+    """
+
+    name = "compiled"
+    device = "cpu"
+
+    def __init__(self, path: Path, spec: GraphSpec, threads: int | None = None) -> None:
+        """Raises EngineUnavailable where the package was made for another machine or another torch."""
+        check_spec(spec)
+        self.spec = spec
+        self.threads = default_threads() if threads is None else threads
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self._call: Callable[..., tuple[Tensor, ...]] = torch._inductor.aoti_load_package(str(path))
+        except (RuntimeError, OSError) as error:
+            raise EngineUnavailable(
+                f"{path.name} cannot be opened here ({error}): build it on this machine, vividstream engines build"
+            ) from error
+
+    def init(self) -> State:
+        return TorchState(self.spec, torch.device("cpu"))
+
+    def reset(self, state: State, rows: tuple[int, ...] | None = None) -> None:
+        assert isinstance(state, TorchState)
+        state.reset(rows)
+
+    def run(
+        self, state: State, inputs: Mapping[str, Array], slots: Mapping[Clock, NDArray[np.int64]]
+    ) -> dict[str, Array]:
+        check_inputs(self.spec, inputs)
+        check_slots(self.spec, slots)
+        assert isinstance(state, TorchState)
+        use_threads(self.threads)
+        return run_on_cpu(self._call, self.spec, state, inputs, slots)
+
+    def close(self) -> None:
+        self._call = nn.Module()
 
 
 class CompiledRuntime:

@@ -17,12 +17,13 @@ import pytest
 import torch
 from torch import nn
 
+from engines.build.compiled_package import build_package
 from engines.build.export_onnx import export_onnx
 from engines.build.tensorrt_plan import build_plan
 from engines.errors import EngineFault
 from engines.graph import Clock, GraphSpec
 from engines.runtimes.base import Array, Runtime
-from engines.runtimes.compiled import CompiledRuntime
+from engines.runtimes.compiled import CompiledRuntime, PackageRuntime
 from engines.runtimes.fixed_frame import FixedFrame
 from engines.runtimes.ort import OrtRuntime
 from engines.runtimes.torch_eager import TorchRuntime
@@ -63,6 +64,7 @@ RUNTIMES = ("torch", "torch-bfloat16", "fixed", "compiled", "ort", "tensorrt")
 ON_A_GPU = ("torch-cuda", "compiled-cuda", "graphs-cuda", "ort-cuda", "tensorrt-cuda")  # never run: docs/status.md
 CASES = [
     *((name, batch) for name in RUNTIMES for batch in (1, 3)),
+    pytest.param(("package", 3), marks=[pytest.mark.long, pytest.mark.timeout(1200)]),
     *(pytest.param((name, batch), marks=pytest.mark.gpu) for name in ON_A_GPU for batch in (1, 3)),
 ]
 
@@ -87,10 +89,13 @@ def on_the_cpu(name: str, graph: RingGraph, folder: Path) -> tuple[Runtime, floa
         return FixedOnCpu(graph), 1e-5
     if name == "tensorrt":
         return TensorrtOnCpu(graph), 1e-5
-    if name == "compiled":
+    if name in ("compiled", "package"):
         if not shutil.which("g++"):
             pytest.skip("torch.compile needs g++")
-        return CompiledRuntime(graph, precision="float32", threads=1), 1e-4
+        if name == "compiled":
+            return CompiledRuntime(graph, precision="float32", threads=1), 1e-4
+        build_package(graph, folder / "ring.pt2")
+        return PackageRuntime(folder / "ring.pt2", graph.spec, threads=1), 1e-4
     export_onnx(graph, folder / "ring.onnx")
     return OrtRuntime(folder / "ring.onnx", graph.spec, threads=1), 1e-4
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+from engines.build.compiled_package import build_package
 from engines.build.export_onnx import export_onnx
 from engines.errors import EngineFault, EngineUnavailable, UnknownEngine
 from engines.graph import GraphSpec, Memory, TensorSpec
@@ -309,6 +310,17 @@ def test_choosing_never_falls_back(graph: RingGraph, onnx_file: Path, tmp_path: 
         open_runtime("ort", onnx_file)
     with pytest.raises(ValueError, match="no file of a runtime"):
         open_runtime("auto", tmp_path / "weights.safetensors")
+
+
+def test_a_package_that_cannot_be_opened_is_refused(graph: RingGraph, tmp_path: Path) -> None:
+    damaged = tmp_path / "step.pt2"
+    damaged.write_bytes(b"no package")
+    with pytest.raises(EngineUnavailable, match=r"step\.pt2 cannot be opened here .*engines build"):
+        open_runtime("compiled", damaged, spec=graph.spec)
+    with pytest.raises(EngineUnavailable, match="is code for a CPU, and cuda was asked for"):
+        open_runtime("auto", damaged, "cuda", spec=graph.spec)
+    with pytest.raises(ValueError, match=r"a package's name ends in \.pt2"):
+        build_package(graph, tmp_path / "step.so")
 
 
 def test_engine_names_outputs_as_torch_tensorrt_does(graph: RingGraph) -> None:
