@@ -163,7 +163,6 @@ def _parts(swapper: Swapper, cost: Cost) -> tuple[Part, ...]:
     encoder = [path for path in _children(swapper, "autoencoder") if path not in decoder]
     once = ["face_encoder.proj", "face_encoder.norm", "face_encoder.texture_resampler"]
     faced = [path for path in _children(swapper, "face_encoder") if path not in once]
-    passes = config.steps + (config.window.memory == "clean_pass")
     memory = [] if swapper.denoiser.memory_encoder is None else ["denoiser.memory_encoder"]
 
     def part(name: str, paths: Sequence[str], calls: int, without: Sequence[str] = ()) -> Part:
@@ -172,14 +171,14 @@ def _parts(swapper: Swapper, cost: Cost) -> tuple[Part, ...]:
 
     parts = [
         part("encoder", encoder, 2),
-        part("denoiser", ["denoiser"], passes, without=memory),
+        part("denoiser", ["denoiser"], config.steps, without=memory),
         part("decoder", decoder, 1),
         part("face encoder", faced, 1),
         part("... for a new identity", once, 0),
     ]
-    if memory:  # it shares the temporal layers' projections, which run outside the denoiser's own pass
+    if config.window.memory != "last_step":  # runs parts of the denoiser outside its own passes
         rest = cost.flop("") - sum(each.flop_per_frame for each in parts)
-        parts.insert(2, Part("memory encoder", _count(swapper, memory), rest, 1))
+        parts.insert(2, Part(config.window.memory.replace("_", " "), _count(swapper, memory), rest, 1))
     return tuple(parts)
 
 

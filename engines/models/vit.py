@@ -25,7 +25,7 @@ STD = (0.229, 0.224, 0.225)
 def resized_positions(table_1SF: Tensor, grid: int) -> Tensor:
     """A position table [1, 1 + g*g, F] for another grid: [1, 1 + grid*grid, F]. The class token's row stays.
 
-    Bicubic, without antialiasing, as DINOv2-base does it; its offset of 0.1 in the scale is left out, as in transformers.
+    Bicubic, without antialiasing, as DINOv2-base does it; its offset in the scale is left out, as in transformers.
     """
     own = round((table_1SF.shape[1] - 1) ** 0.5)
     if 1 + own * own != table_1SF.shape[1]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engines.models.config import FaceEncoderConfig
-from engines.models.face_encoder import FaceEncoder
+from engines.models.face_encoder import FaceEncoder, PerceiverAttention
 from engines.models.vit import Block, VisionTransformer, resized_positions
 
 CONV = FaceEncoderConfig(
@@ -153,6 +155,36 @@ def test_a_block_is_a_transformer_block() -> None:
         block.ls1.gamma.fill_(0)
         block.ls2.gamma.fill_(0)
         assert torch.equal(block(x), x)
+
+
+def test_only_patches_come_out_and_pictures_are_normalised_as_imagenets() -> None:
+    model = VisionTransformer(28, 64, blocks=0).requires_grad_(False)
+    model.pos_embed.normal_(generator=torch.Generator().manual_seed(0))
+    picture = inputs(VIT)[1]
+    mean, std = (torch.tensor(values)[:, None, None] for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    normal = ((picture + 1) / 2 - mean) / std
+    patches = model.patch_embed.proj(normal).flatten(2).transpose(1, 2)
+    torch.testing.assert_close(model(picture), patches + model.pos_embed[:, 1:])
+
+
+def test_the_resampler_is_vividfaces() -> None:
+    """Written out anew: x asks features and itself, twice a residual, then a projection and a norm."""
+    resampler = built(CONV).texture_resampler
+    generator = torch.Generator().manual_seed(1)
+    x, features = torch.randn(B, 4, 32, generator=generator), torch.randn(B, 6, 24, generator=generator)
+
+    seen, pictured = x, resampler.proj_in(features)
+    for layer in resampler.layers:
+        attention, feed_forward = cast(nn.ModuleList, layer)
+        assert isinstance(attention, PerceiverAttention)
+        known, asking = attention.norm1(pictured), attention.norm2(seen)
+        keys, values = attention.to_kv(torch.cat([known, asking], 1)).chunk(2, -1)
+        parts = [part.reshape(B, -1, 4, 8) for part in (attention.to_q(asking), keys, values)]
+        weights = torch.einsum("bqhe,bkhe->bhqk", parts[0], parts[1]) / 8**0.5
+        found = torch.einsum("bhqk,bkhe->bqhe", weights.softmax(-1), parts[2]).reshape(B, 4, 32)
+        seen = seen + attention.to_out(found)
+        seen = seen + feed_forward(seen)
+    torch.testing.assert_close(resampler(x, features), resampler.norm_out(resampler.proj_out(seen)))
 
 
 def test_a_position_table_is_brought_to_another_grid() -> None:
