@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
 from engines.sharing import Graphs, SharedGraph
+from engines.turns import Budget
 
 G = TypeVar("G", bound=Graphs)
 
@@ -18,7 +19,9 @@ class EnginePool:
     to open, which may need the room.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, budget: Budget | None = None) -> None:
+        """budget: how much of each engine's time may be promised to sessions."""
+        self._budget = budget
         self._lock = threading.Lock()
         self._shared: dict[Hashable, SharedGraph[Any]] = {}
 
@@ -33,7 +36,7 @@ class EnginePool:
             found = self._shared.get(key)
             if found is None:
                 self._drop_idle()
-                found = self._shared[key] = SharedGraph(open_graphs, owner=owner)
+                found = self._shared[key] = SharedGraph(open_graphs, self._budget, owner=owner)
             found.enter()
         return found
 

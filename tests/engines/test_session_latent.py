@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from engines.models.step import IdentityGraph, SwapStep
 from engines.runtimes.torch_eager import TorchRuntime
 from engines.swappers.latent import LatentState
 from engines.swappers.latent_graphs import LatentGraphs, loaded_key
+from engines.turns import Budget
 from tests.engines.face.heads import DARK_SKIN, LIGHT_SKIN, identity
 from tests.engines.face.scenes import clip
 from tests.engines.raw_face import HIDDEN, RAW, find_face, likeness
@@ -233,3 +235,26 @@ def test_memory_does_not_grow(frames: Sequence[Rgb]) -> None:
         assert len(shared._groups) == 1
         assert len(shared._questions) == len(shared._errands) == len(shared._turns) == 0
         assert shared.statistics().frames == 40
+
+
+def test_sessions_in_threads_of_their_own_do_not_see_each_other(frames: Sequence[Rgb]) -> None:
+    """As workers of a server step them, with one pool: each draws what it draws alone, with people of its own."""
+    torch.set_num_threads(1)
+    films = [list(frames), [np.ascontiguousarray(frame[:, ::-1]) for frame in frames]]
+    people = [identity(DARK_SKIN, name="dark"), identity(LIGHT_SKIN, name="light")]
+    pool = EnginePool(Budget(share=1000.0))
+    pool.enter(loaded_key("tiny", TINY), opener(lambda: SwapStep(swapper(CONFIG), 1), TorchRuntime), False).leave()
+
+    def live(call: int) -> list[StepResult]:
+        session = load(TINY, people[call], pool)
+        results = run(session, films[call])
+        session.close()
+        return results
+
+    alone = [live(call) for call in range(2)]
+    with ThreadPoolExecutor(2) as threads:
+        at_once = list(threads.map(live, range(2)))
+    pool.close()
+    for one, other in zip([*at_once[0], *at_once[1]], [*alone[0], *alone[1]]):
+        assert one.status is other.status is Status.DRAWN
+        np.testing.assert_array_equal(one.rgb_HW3, other.rgb_HW3)
