@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from engines.models.constants import constant
+
 Norm = Literal["group", "rms"]
 
 
@@ -148,6 +150,9 @@ class SpatialTransformer(nn.Module):
         return out_NCHW + x_NCHW if self.projected else out_NCHW
 
 
+Past = tuple[tuple[Tensor, Tensor], ...]  # keys and values of each temporal attention layer
+
+
 @dataclass
 class Together:
     """The teacher's form: all T frames of a window see each other; positions 0..T-1, norms over time as AnimateDiff."""
@@ -170,7 +175,7 @@ class Banded:
     positions_TT: Tensor
     bias_TT: Tensor
     own: int
-    past: tuple[tuple[Tensor, Tensor], ...] | None = None
+    past: Past | None = None
     kept: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
 
@@ -209,7 +214,7 @@ class TemporalAttention(nn.Module):
         self.to_k = nn.Linear(channels, channels, bias=False)
         self.to_v = nn.Linear(channels, channels, bias=False)
         self.to_out = nn.Linear(channels, channels)
-        self.register_buffer("code_PC", time_code(positions, channels), persistent=False)
+        constant(self, "code_PC", lambda: time_code(positions, channels))
 
     def forward(self, x_BTSC: Tensor, sight: Sight) -> Tensor:
         x = self.norm(x_BTSC)

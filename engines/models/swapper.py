@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from engines.models import autoencoder
+from engines.models.attention import Banded, Past
 from engines.models.config import SwapperConfig
 from engines.models.denoiser import Denoiser
 from engines.models.face_encoder import FaceEncoder
@@ -28,6 +29,15 @@ class Swapper(nn.Module):
         self.autoencoder = autoencoder.build(config.autoencoder)
         self.denoiser = Denoiser(config.denoiser, memory_encoder=config.window.memory == "memory_encoder")
         self.face_encoder = FaceEncoder(config.face_encoder)
+
+    def banded(self, frames: int, past: Past | None = None, device: torch.device | None = None) -> Banded:
+        """What a stream would see of a whole sequence after a reset: for training, and to hold the stream against.
+
+        past  what later frames see of each frame, per temporal layer, if it is not what this pass computes: the clean
+              pass's keys and values, the memory encoder's, or those of the last denoising step
+        """
+        positions, bias = (torch.from_numpy(part).to(device) for part in self.window.seen(frames))
+        return Banded(frames, positions, bias, self.window.frames - 1, past)
 
     def initialise(self, seed: int = 0) -> Swapper:
         """Random weights, the same for the same seed, in float32 on the CPU. Returns itself."""

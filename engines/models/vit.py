@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from engines.models.constants import constant
+
 PATCH_PX = 14
 BLOCKS = 12
 HEAD_WIDTH = 64
@@ -110,9 +112,10 @@ class VisionTransformer(nn.Module):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + self.grid**2, width))
         self.blocks = nn.ModuleList(Block(width) for _ in range(blocks))
-        mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
-        self.register_buffer("gain", 0.5 / std, persistent=False)
-        self.register_buffer("offset", (0.5 - mean) / std, persistent=False)
+        constant(self, "gain", lambda: 0.5 / torch.tensor(STD).view(1, 3, 1, 1))
+        constant(
+            self, "offset", lambda: (0.5 - torch.tensor(MEAN).view(1, 3, 1, 1)) / torch.tensor(STD).view(1, 3, 1, 1)
+        )
 
     def forward(self, x_B3AA: Tensor) -> Tensor:
         patches_BPF = self.patch_embed(x_B3AA * self.gain + self.offset)

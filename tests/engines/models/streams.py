@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from engines.models.attention import Banded
+from engines.models.attention import Past
 from engines.models.step import SwapStep
 from engines.models.swapper import Swapper
 from engines.window import recent_order, recent_slot
@@ -79,9 +79,6 @@ def offline(swapper: Swapper, frames: Sequence[Frame]) -> tuple[Tensor, Tensor]:
     return swapper.autoencoder.decode(latents, causal=True).clamp(-1, 1), latents
 
 
-Past = tuple[tuple[Tensor, Tensor], ...]
-
-
 def _sampled(
     swapper: Swapper, clip: Frame, condition: Tensor, tokens: Tensor, past: Past | None
 ) -> tuple[Tensor, Past]:
@@ -105,9 +102,7 @@ def _sampled(
 def _look(
     swapper: Swapper, x: Tensor, t: float, condition: Tensor, tokens: Tensor, past: Past | None
 ) -> tuple[Tensor, Past]:
-    frames = x.shape[1]
-    positions, bias = (torch.from_numpy(part) for part in swapper.window.seen(frames))
-    sight = Banded(frames, positions, bias, swapper.window.frames - 1, past)
+    sight = swapper.banded(x.shape[1], past)
     shown = torch.cat([swapper.schedule.network_input(x), condition], 2)
     output = swapper.denoiser.window(shown, torch.full(x.shape[:2], t), tokens, sight)
     return output, tuple(sight.kept)

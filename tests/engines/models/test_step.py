@@ -137,6 +137,18 @@ def test_the_identity_graph_gives_what_the_step_takes(name: str) -> None:
     assert not torch.equal(graph(*given)[0], tokens[0])
 
 
+@pytest.mark.parametrize("name", SPECKS)
+def test_a_swapper_made_without_memory_works_once_it_has_weights(name: str) -> None:
+    """Files hold parameters only; everything else must come by itself."""
+    full = lively(speck(name))
+    with torch.device("meta"):
+        empty = Swapper(speck(name))
+    empty.load_state_dict(full.state_dict(), strict=True, assign=True)
+    frame = clip(SwapStep(full), 1)[0]
+    expected, got = (Stream(SwapStep(swapper.eval())).run(frame) for swapper in (full, empty))
+    assert all(torch.equal(expected[key], got[key]) for key in expected)
+
+
 def wrong(**changes: Any) -> SwapperConfig:
     config = speck("tiny")
     parts = {
