@@ -206,7 +206,7 @@ class TemporalAttention(nn.Module):
 
     code_PC: Tensor
 
-    def __init__(self, kind: Norm, channels: int, heads: int, positions: int) -> None:
+    def __init__(self, channels: int, heads: int, positions: int) -> None:
         super().__init__()
         self.heads, self.index = heads, -1
         self.norm = nn.LayerNorm(channels)
@@ -296,7 +296,7 @@ class TemporalTransformer(nn.Module):
         self.norm = picture_norm("group", channels, 1e-6) if self.whole else nn.Identity()
         self.proj_in = nn.Linear(channels, channels) if self.whole else nn.Identity()
         self.attentions = nn.ModuleList(
-            TemporalAttention(kind, channels, heads, positions) for _ in range(2 if self.whole else 1)
+            TemporalAttention(channels, heads, positions) for _ in range(2 if self.whole else 1)
         )
         self.norm3 = nn.LayerNorm(channels) if self.whole else nn.Identity()
         self.ff = FeedForward(kind, channels) if self.whole else nn.Identity()

@@ -54,6 +54,7 @@ class SwapStep(nn.Module):
     """
 
     def __init__(self, swapper: Swapper, batch: int = 1, dtype: torch.dtype = torch.float32) -> None:
+        """Takes the swapper over: it is the swapper itself that becomes `dtype`, not a copy."""
         super().__init__()
         self.swapper = swapper.to(dtype)
         self._rings = rings(swapper, batch, "float32")

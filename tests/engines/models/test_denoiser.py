@@ -37,7 +37,7 @@ def by_hand(layer: TemporalAttention, x_BSLC: Tensor, code_BLC: Tensor) -> Tenso
 def test_the_ring_attends_as_if_the_code_had_been_added_before_the_projections() -> None:
     """Live2Diff's identity, with slots in no order, one of them unfilled, and other positions in each row."""
     torch.manual_seed(0)
-    layer = TemporalAttention("group", channels=16, heads=2, positions=8)
+    layer = TemporalAttention(channels=16, heads=2, positions=8)
     layer.index = 0
     past, now = some(2, 3, 4, 16), some(2, 3, 1, 16, seed=1)
     positions = torch.tensor([[2, 0, 3, 1], [1, 3, 2, 0]])
@@ -56,7 +56,7 @@ def test_the_ring_attends_as_if_the_code_had_been_added_before_the_projections()
 @torch.inference_mode()
 def test_the_teachers_form_sees_every_frame_of_a_window() -> None:
     torch.manual_seed(0)
-    layer = TemporalAttention("group", channels=16, heads=2, positions=8)
+    layer = TemporalAttention(channels=16, heads=2, positions=8)
     x_BTSC = some(1, 5, 3, 16)
     order = [0, 1, 2, 4, 3]  # `by_hand` speaks of the last
     expected = by_hand(layer, x_BTSC[:, order].transpose(1, 2), time_code(8, 16)[order][None])
