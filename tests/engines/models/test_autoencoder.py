@@ -232,3 +232,21 @@ def test_folding_the_future_brings_the_causal_form_near_the_window_form(config: 
     still = latents[:, :1].expand_as(latents)
     if config.kind == "tiny":  # which has no norm that a window's black ends could change
         torch.testing.assert_close(folded.decode(still, causal=True)[:, 4:-4], late.decode(still)[:, 4:-4])
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("dtype", "most"), [(torch.float32, 1e-3), (torch.bfloat16, 0.1), (torch.float16, 0.03)])
+@KINDS
+def test_a_gpu_gives_the_same(config: AutoencoderConfig, dtype: torch.dtype, most: float) -> None:
+    """fp32 with TF32 convolutions allowed, as torch has it; half precisions finite and near."""
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    model, moved = built(config), built(config).to("cuda", dtype)
+    pictures = clip(3, 64)
+    latents = model.encode(pictures, causal=True)
+    for ours, expected in (
+        (moved.encode(pictures.to("cuda", dtype), causal=True), latents),
+        (moved.decode(latents.to("cuda", dtype), causal=True), model.decode(latents, causal=True)),
+    ):
+        assert ours.isfinite().all()
+        assert close(ours.float().cpu(), expected) < most
