@@ -71,6 +71,7 @@ class WeightsFact(StrictModel):
     random_seed: int | None = Field(None, description="of weights that nobody trained: for measuring only")
     file_sha256: str = ""
     licence: str = ""
+    untrained: tuple[str, ...] = Field((), description="parts that are still random, by the weights' card")
 
 
 class Tolerance(StrictModel):
@@ -120,8 +121,8 @@ class EngineManifest(StrictModel):
 
     @property
     def random(self) -> bool:
-        """Nobody trained these weights: what they draw means nothing."""
-        return self.weights.random_seed is not None
+        """Nobody trained these weights, or some of them: what they draw means nothing."""
+        return self.weights.random_seed is not None or bool(self.weights.untrained)
 
 
 def canonical(model: StrictModel) -> bytes:

@@ -192,7 +192,9 @@ def _construct(job: Job) -> None:
         card = contents.card.model_copy(update={"config": job.config})
         job.weights_sha256 = contents.sha256
         source = settings.weights.name
-        job.weights = WeightsFact(source=source, file_sha256=contents.sha256, licence=card.licence)
+        job.weights = WeightsFact(
+            source=source, file_sha256=contents.sha256, licence=card.licence, untrained=card.untrained
+        )
     else:
         assert settings.random_weights is not None
         swapper.initialise(settings.random_weights)

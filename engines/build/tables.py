@@ -109,7 +109,11 @@ def manifest_text(entry: Entry) -> str:
     """What a manifest says, for people."""
     manifest, key = entry.manifest, entry.manifest.key
     proof, worst = manifest.golden, max(result.rms for result in manifest.golden.results)
-    weights = "RANDOM, seed " + str(manifest.weights.random_seed) if manifest.random else manifest.weights.source
+    weights = manifest.weights.source
+    if manifest.weights.random_seed is not None:
+        weights = f"RANDOM, seed {manifest.weights.random_seed}"
+    elif manifest.weights.untrained:
+        weights += f", RANDOM IN PART: {', '.join(manifest.weights.untrained)}"
     machine = key.machine.gpu or key.device
     steps = "1 step" if key.steps == 1 else f"{key.steps} steps"
     shape = f"{key.size_px} px, {steps}, window of {key.window} frames, batch {key.batch}"

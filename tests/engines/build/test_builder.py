@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 import torch
 
-from engines import golden, store
+from engines import golden, store, weights
 from engines.build import builder, estimate, folders, manifest
 from engines.build.builder import build
 from engines.build.lock import LOCK, holder, locked
 from engines.build.progress import Progress
 from engines.build.prune import prune
 from engines.build.settings import config_of
+from engines.build.tables import manifest_text
 from engines.build.verify import verify
 from engines.engine_manifest import key_of, read_manifest
 from engines.errors import EngineRefused, NoRoom, NotBuilt, SettingError, StoreBusy, UnknownEngine, WeightsError
@@ -120,6 +121,21 @@ def test_random_weights_are_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert entry.manifest.random
     with pytest.raises(EngineRefused, match="random weights"):
         store.find(Wanted("small"), tmp_path)
+
+
+@pytest.mark.usefixtures("without_export")
+def test_weights_that_are_random_in_part_are_marked_too(tmp_path: Path, small_weights: Path) -> None:
+    """An import may leave parts random; what such an engine draws is no face."""
+    from safetensors.numpy import load_file
+
+    card = weights.inspect(small_weights).card.model_copy(update={"untrained": ("face_encoder.backbone (9 tensors)",)})
+    weights.write(tmp_path / "part.safetensors", load_file(small_weights), card)
+    entry = build(settings(tmp_path / "store", tmp_path / "part.safetensors"), lambda line: None)
+    assert entry.manifest.random
+    assert "RANDOM IN PART: face_encoder.backbone" in manifest_text(entry)
+    with pytest.raises(EngineRefused, match="random weights"):
+        store.find(Wanted("small"), tmp_path / "store")
+    assert store.find(Wanted("small", random_weights=True), tmp_path / "store") == entry
 
 
 @pytest.fixture
