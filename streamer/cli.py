@@ -8,6 +8,7 @@ more (docs/settings.md). Further commands come from installed packages that decl
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
@@ -149,6 +150,7 @@ def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The console script. Ends the process with 0, 1 (an error, said in one line), 2 (a wrong call) or 130 (Ctrl-C)."""
+    let_idle_threads_sleep()
     try:
         vividstream.main(arguments, prog_name="vividstream", standalone_mode=False, auto_envvar_prefix="VIVIDSTREAM")
     except click.exceptions.NoArgsIsHelpError as error:
@@ -164,6 +166,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         sys.exit(INTERRUPTED)
+
+
+def let_idle_threads_sleep() -> None:
+    """Has OpenMP's threads sleep between two pieces of work, unless the environment says otherwise.
+
+    By default they spin. On a machine with other work, a browser in a call say, a thread that spins is put aside
+    in the middle of it and all wait: frames of tens of milliseconds then take seconds (docs/log.md). Read when torch
+    is loaded, so it must be set before.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def _one_line(text: str) -> str:

@@ -15,6 +15,9 @@ import pytest
 hypothesis.settings.register_profile("vividstream", deadline=None)
 hypothesis.settings.load_profile("vividstream")
 
+# As `vividstream` does for itself: threads of torch that spin would make tests minutes long on a busy machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 ROOT = Path(__file__).parent.parent
 REQUIRE_SYSTEM = "VIVIDSTREAM_REQUIRE_SYSTEM"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -184,6 +185,18 @@ def test_a_broken_added_command_is_one_line(
     plug_in(monkeypatch, f"{__name__}:NOT_A_COMMAND")
     assert "is not a click command" in fails(capsys, "planted")[1]
     cli.main(["identities", "--help"])  # the others still work
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_idle_threads_sleep_unless_somebody_wants_them_awake(
+    monkeypatch: pytest.MonkeyPatch, before: str | None, after: str
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if before is not None:
+        monkeypatch.setenv("OMP_WAIT_POLICY", before)
+    with pytest.raises(SystemExit):
+        cli.main(["no-such-command"])
+    assert os.environ["OMP_WAIT_POLICY"] == after
 
 
 def test_engines_list_says_what_can_run(capsys: pytest.CaptureFixture[str]) -> None:
