@@ -33,6 +33,7 @@ from engines.runtimes.ort import OrtFile
 from engines.swappers.base import Inputs
 from engines.swappers.onnx.contracts import CONTRACTS, offset_px
 from engines.swappers.onnx.engine import Onnx
+from engines.swappers.onnx.pixels import joined, split
 from engines.types import Floats, Occlusion, Rgb, TrackedFace
 from tests.engines.face.heads import DARK_SKIN, Looks, identity, landmarks
 from tests.engines.face.scenes import clip
@@ -392,6 +393,15 @@ def test_the_driver_s_colours_are_taken_where_they_are_asked_for(opened: Make, w
     where = middle_of(points)
     off = [np.abs(one[where].astype(float) - own[where]).mean() for one in (plain, toned)]
     assert off[1] < (0.6 if tone == "mix" else 0.15) * off[0]
+
+
+def test_a_crop_in_parts_is_put_together_as_it_was() -> None:
+    whole = np.random.default_rng(0).integers(0, 256, (12, 12, 3), dtype=np.uint8)
+    for times in (1, 2, 3):
+        parts = split(whole, times)
+        assert [part.shape for part in parts] == [(12 // times, 12 // times, 3)] * times**2
+        again = joined([part.transpose(2, 0, 1).astype(np.float32) for part in parts])
+        np.testing.assert_array_equal(again.transpose(1, 2, 0), whole)
 
 
 @pytest.mark.usefixtures("gives_back")
