@@ -62,6 +62,8 @@ def _eyes(parts: Map, depth: Map) -> list[str]:
     number, _ = ndimage.label(eye, np.ones((3, 3)))
     for label in range(1, int(number.max()) + 1):
         ball = number == label
+        if ball.sum() <= 3:  # beside a rim of glasses, most of a pixel is the eye's and the depth is the rim's
+            continue
         near = ndimage.binary_dilation(ball, iterations=3) & (parts == int(Part.SKIN))
         if near.sum() > 8 and np.percentile(depth[near], 20) - np.median(depth[ball]) > 1.2:
             floats.append("an eyeball before the face")
