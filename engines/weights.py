@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 FORMAT: Literal[1] = 1
 SUFFIX = ".safetensors"
 PICKLES = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"})
+BINARY = getattr(os, "O_BINARY", 0)  # Windows would write \r\n for every byte 10
 MOST_HEADER_BYTES = 100_000_000  # safetensors' own limit
 CHUNK_BYTES = 1 << 22
 NO_SHA256 = b"0" * 64  # stands in the hash's place while the hash is computed
@@ -364,7 +365,7 @@ def _replacing(*paths: Path) -> Iterator[list[IO[bytes]]]:
     try:
         with ExitStack() as stack:
             files: list[IO[bytes]] = [
-                stack.enter_context(open(os.open(one, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666), "wb"))
+                stack.enter_context(open(os.open(one, os.O_CREAT | os.O_EXCL | os.O_RDWR | BINARY, 0o666), "wb"))
                 for one in temporaries
             ]
             yield files

@@ -29,6 +29,7 @@ DTYPES = ("float32", "float16", "bfloat16")
 @click.option("--licence", required=True, help="under which the sources may be used; stands in the model card")
 @click.option("--data", default="see the sources", show_default=True, help="what the sources were trained on")
 @click.option("--partial", is_flag=True, help="let what no source gives stay random, and leave out what has no place")
+@click.option("--causal", is_flag=True, help="make the autoencoder's convolutions over time a start for streams")
 @click.option("--seed", default=0, show_default=True, help="of what stays random")
 @click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True, help="how numbers are stored")
 @click.option("--from-torch", is_flag=True, help="read .pt, .pth, .ckpt and .bin too, with torch's weights_only")
@@ -40,6 +41,7 @@ def import_command(
     licence: str,
     data: str,
     partial: bool,
+    causal: bool,
     seed: int,
     dtype: str,
     from_torch: bool,
@@ -61,7 +63,7 @@ def import_command(
     from engines.build.import_weights import import_weights
 
     opened = [open_source(path, from_torch=from_torch) for path in sources]
-    imported = import_weights(opened, config, partial=partial, seed=seed, say=lambda line: click.echo(line, err=True))
+    imported = import_weights(opened, config, partial=partial, causal=causal, seed=seed, say=_say)
     tensors = {
         key: tensor.to(getattr(torch, dtype)) if tensor.is_floating_point() else tensor
         for key, tensor in imported.tensors.items()
@@ -70,7 +72,7 @@ def import_command(
         config=imported.config,
         licence=licence,
         data=data,
-        recipe="import",
+        recipe="import, causal" if causal else "import",
         revision=git_revision() or product_version(),
         sources=tuple(f"{one.source.title} ({one.kind}) sha256 {one.source.sha256}" for one in imported.taken),
         untrained=tuple(_parts(imported.random)),
@@ -99,6 +101,10 @@ def config_called(name: str) -> SwapperConfig:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise SettingError(f"{name}: {field or 'the whole'}: {first['msg']}") from error
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
 
 
 def _facts(imported: Imported) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from engines.build.import_sources import Source
 from engines.errors import WeightsError
 from engines.models.config import SwapperConfig
 from engines.models.swapper import Swapper
+from engines.models.temporal import folded
 from engines.weights import some
 
 TEXT = "denoiser.text_1LD"
@@ -56,13 +57,17 @@ def import_weights(
     config: SwapperConfig,
     *,
     partial: bool = False,
+    causal: bool = False,
     seed: int = 0,
     say: Callable[[str], None] = lambda line: None,
 ) -> Imported:
     """Merges the sources into weights for `config`, whose fields that shapes do not show follow the sources.
 
     partial: what no source gives may stay random (drawn from `seed`), and what the configuration has no place for may
-    be left out. Raises WeightsError otherwise, and for keys that are unknown, missing, misshapen or given twice.
+    be left out.
+    causal: the autoencoder's temporal convolutions, which saw the next frame where they come from, become a start for
+    streams, which do not (engines.models.temporal.folded).
+    Raises WeightsError otherwise, and for keys that are unknown, missing, misshapen or given twice.
     """
     known = [(source, kind_of(source)) for source in sources]
     config, notes = _settled(config, known)
@@ -74,6 +79,8 @@ def import_weights(
         one = _translate(source, kind, wanted) if kind else _text(source, known, wanted)
         _once(one, taken)
         taken.append(one)
+        if causal:
+            _fold(one)
     left_out = [f"{one.source.title}: {key}" for one in taken for key in one.no_place]
     if left_out and not partial:
         raise WeightsError(f"the configuration has no place for {some(left_out)}; --partial leaves them out")
@@ -244,6 +251,15 @@ def _text(source: Source, known: Iterable[tuple[Source, Kind | None]], wanted: M
     taken.notes.append(f"its answer to the empty prompt, {tokens.shape[1]} tokens, is all that is taken{left_out}")
     taken.given[TEXT] = tokens
     return taken
+
+
+def _fold(taken: Taken) -> None:
+    """Only the autoencoder has convolutions over time, and only they have five dimensions."""
+    over_time = [name for name, tensor in taken.given.items() if name.startswith("autoencoder.") and tensor.ndim == 5]
+    for name in over_time:
+        taken.given[name] = folded(taken.given[name])
+    if over_time:
+        taken.notes.append(f"{len(over_time)} temporal convolutions are folded for streams: they see no next frame")
 
 
 def _once(one: Taken, before: Iterable[Taken]) -> None:

@@ -114,5 +114,10 @@ def fold_future(module: nn.Module) -> None:
     """
     for convolution in module.modules():
         if isinstance(convolution, TemporalConv):
-            past, present, future = convolution.weight.unbind(2)
-            convolution.weight.copy_(torch.stack([torch.zeros_like(past), past, present + future], 2))
+            convolution.weight.copy_(folded(convolution.weight))
+
+
+def folded(weight_OI311: Tensor) -> Tensor:
+    """The taps of one such convolution, `fold_future`'s way."""
+    past, present, future = weight_OI311.unbind(2)
+    return torch.stack([torch.zeros_like(past), past, present + future], 2)

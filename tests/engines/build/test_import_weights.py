@@ -23,6 +23,7 @@ from engines.build.import_weights import Imported, import_weights
 from engines.errors import VividError, WeightsError
 from engines.models.config import SwapperConfig
 from engines.models.swapper import Swapper
+from engines.models.temporal import fold_future
 from tests.engines.build.import_nets import (
     adapter,
     config,
@@ -191,6 +192,19 @@ def test_all_of_vividfaces_files_together_leave_nothing_random(vividface: dict[s
     alone = merged([vividface["text"]], WHOLE).tensors["denoiser.text_1LD"]
     assert torch.equal(alone, empty_prompt(weights_of_text))
     assert not torch.equal(alone, text)
+
+
+def test_weights_for_streams_see_no_next_frame(vividface: dict[str, Path]) -> None:
+    path = vividface["VividFace face3dvae"]
+    plain, causal = merged([path], WHOLE), import_weights([open_source(path)], WHOLE, partial=True, causal=True)
+    swapper = Swapper(plain.config)
+    swapper.load_state_dict(plain.tensors)
+    with torch.no_grad():
+        fold_future(swapper)
+    assert all(torch.equal(tensor, causal.tensors[name]) for name, tensor in swapper.state_dict().items())
+    changed = [name for name, tensor in plain.tensors.items() if not torch.equal(tensor, causal.tensors[name])]
+    assert len(changed) == len([name for name, tensor in plain.tensors.items() if tensor.ndim == 5]) > 0
+    assert "folded" in causal.taken[0].notes[0]
 
 
 def test_a_convolution_under_two_names_must_be_one(vividface: dict[str, Path], tmp_path: Path) -> None:
