@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
@@ -125,20 +125,23 @@ class EngineManifest(StrictModel):
         return self.weights.random_seed is not None or bool(self.weights.untrained)
 
 
-def canonical(model: StrictModel) -> bytes:
-    """The same bytes for the same values, whatever the order in which they were set."""
-    return json.dumps(model.model_dump(mode="json"), sort_keys=True, separators=(",", ":")).encode()
-
-
 def key_of(facts: KeyFacts) -> str:
     """The name of the engine's folder: 64 hexadecimal digits."""
-    return hashlib.sha256(canonical(facts)).hexdigest()
+    return _sha256_of_values(facts.model_dump(mode="json"))
 
 
 def sealed(manifest: EngineManifest) -> EngineManifest:
     """The manifest with its own sha256."""
-    bare = manifest.model_copy(update={"manifest_sha256": ""})
-    return bare.model_copy(update={"manifest_sha256": hashlib.sha256(canonical(bare)).hexdigest()})
+    return manifest.model_copy(update={"manifest_sha256": _seal(manifest.model_dump(mode="json"))})
+
+
+def _seal(values: dict[str, Any]) -> str:
+    return _sha256_of_values({name: value for name, value in values.items() if name != "manifest_sha256"})
+
+
+def _sha256_of_values(values: dict[str, Any]) -> str:
+    """The same for the same values, whatever the order in which they were set."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def sha256_of(path: Path) -> str:
@@ -159,16 +162,18 @@ def read_manifest(folder: Path) -> EngineManifest:
         text = path.read_bytes()
     except OSError as error:
         raise EngineRefused(f"{path}: {error.strerror or error}") from error
-    _check_format(path, text)
+    values = _values(path, text)
     try:
         manifest = EngineManifest.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise EngineRefused(f"{path}: {where}: {first['msg']}") from error
-    if manifest != sealed(manifest):
+        maker = f"of vividstream {values.get('vividstream')}, or damaged: "
+        raise EngineRefused(f"{path}: {maker}{where}: {first['msg']}") from error
+    # Of what is written, not of what was read: settings that came later have defaults, and are in no older manifest.
+    if manifest.manifest_sha256 != _seal(values):
         raise EngineRefused(f"{path}: was altered after it was written")
-    if key_of(manifest.key) != folder.name:
+    if _sha256_of_values(values["key"]) != folder.name:
         raise EngineRefused(f"{path}: does not belong to its folder: what it says has another key")
     for name in manifest.files:
         if name in ("", ".", "..") or "/" in name or "\\" in name:
@@ -176,8 +181,8 @@ def read_manifest(folder: Path) -> EngineManifest:
     return manifest
 
 
-def _check_format(path: Path, text: bytes) -> None:
-    """Before anything else: another version's manifest is not damaged, it is of another version."""
+def _values(path: Path, text: bytes) -> dict[str, Any]:
+    """The JSON as it stands. Refuses other formats first: another version's manifest is not a damaged one."""
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -186,3 +191,5 @@ def _check_format(path: Path, text: bytes) -> None:
     found = key.get("format") if isinstance(key, dict) else None
     if found != FORMAT:
         raise EngineRefused(f"{path}: format {found!r}, and this version reads {FORMAT}")
+    assert isinstance(values, dict)
+    return values

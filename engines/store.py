@@ -136,9 +136,9 @@ def find(wanted: Wanted, store: Path | None = None) -> Entry:
         also = f" ({broken[0]})" if broken else ""
         there = sorted({entry.manifest.key.name for entry in whole})
         hint = f", {nearest(wanted.name, there)}" if there else ""
+        weights = "--random-weights 0" if wanted.random_weights else "--weights FILE"
         raise EngineUnavailable(
-            f'no engine "{wanted.name}" is built in {folder}{hint}{also}; '
-            f"build it: `{_command(wanted, '--weights FILE')}`"
+            f'no engine "{wanted.name}" is built in {folder}{hint}{also}; build it: `{_command(wanted, weights)}`'
         )
     asked = [entry for entry in named if not _unwanted(entry.manifest, wanted)]
     for entry in asked:

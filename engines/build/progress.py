@@ -10,7 +10,7 @@ from contextlib import contextmanager
 Say = Callable[[str], None]
 SAY_EVERY_S = 2.0
 ALIVE_EVERY_S = 10.0
-LEAST_EXPECTED_S = 1.0  # less than that done says nothing about the pace
+LEAST_EXPECTED_S = 5.0  # less than that done says nothing about the pace
 PACE_RANGE = (0.2, 5.0)
 
 

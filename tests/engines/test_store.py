@@ -17,7 +17,18 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from engines import golden, machine, store
-from engines.engine_manifest import GOLDEN, MANIFEST, EngineManifest, FileFact, key_of, read_manifest, sealed, sha256_of
+from engines.engine_manifest import (
+    GOLDEN,
+    MANIFEST,
+    EngineManifest,
+    FileFact,
+    _seal,
+    _sha256_of_values,
+    key_of,
+    read_manifest,
+    sealed,
+    sha256_of,
+)
 from engines.errors import EngineRefused, EngineUnavailable
 from engines.machine import Gpu, Machine
 from engines.store import Entry, Wanted
@@ -262,6 +273,26 @@ def test_an_altered_manifest_is_refused(
     assert [one.manifest.key.runtime for one in whole] == ["ort"]
     assert len(broken) == 1
     assert said in one_sentence(broken[0])
+
+
+def test_a_manifest_from_before_a_setting_was_there_is_whole(store_copy: Path) -> None:
+    """Its key and its seal are of what it says, not of what this version would say."""
+    entry = store.find(SMALL_ORT, store_copy)
+    values = json.loads((entry.folder / MANIFEST).read_text(encoding="utf-8"))
+    assert values["key"]["config"]["autoencoder"].pop("encoder_blocks") == 0
+    values["manifest_sha256"] = _seal(values)
+    folder = entry.folder.rename(store_copy / _sha256_of_values(values["key"]))
+    (folder / MANIFEST).write_text(json.dumps(values), encoding="utf-8")
+    found = store.find(SMALL_ORT, store_copy)
+    assert found.key == folder.name
+    store.load(found, threads=1).close()
+
+
+def test_a_manifest_of_a_later_version_says_so(store_copy: Path) -> None:
+    entry = store.find(SMALL_ORT, store_copy)
+    damage_manifest(entry, lambda values: values.update(vividstream="9.9", new_thing=1))
+    with pytest.raises(EngineRefused, match=r"of vividstream 9\.9, or damaged: new_thing: Extra inputs"):
+        read_manifest(entry.folder)
 
 
 def test_files_outside_of_the_folder_are_refused(store_copy: Path) -> None:
