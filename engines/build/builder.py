@@ -16,6 +16,7 @@ import torch
 
 from engines import golden, store
 from engines.build import estimate, folders, manifest
+from engines.build.compiled_package import build_package
 from engines.build.export_onnx import OPSET, ExportError, export_onnx, exported_program
 from engines.build.inputs import first_inputs
 from engines.build.lock import locked
@@ -76,7 +77,12 @@ class Job:
 
     @property
     def opens_files(self) -> bool:
-        return self.settings.runtime in WITH_FILES
+        return self.settings.runtime in WITH_FILES or self.is_package
+
+    @property
+    def is_package(self) -> bool:
+        """Whether code is compiled for this CPU and stored."""
+        return self.settings.runtime == "compiled" and self.device == "cpu"
 
 
 def build(settings: BuildSettings, say: Say) -> Entry:
@@ -221,6 +227,8 @@ def _export(job: Job) -> dict[str, GraphFact]:
             text = manifest.onnx_text_sha256(export_onnx(graph, job.aside / file))
         elif job.settings.runtime == "tensorrt":
             file, text = f"{name}.plan", manifest.program_text_sha256(named_program(graph))
+        elif job.is_package:
+            file, text = f"{name}.pt2", manifest.program_text_sha256(exported_program(graph))
         else:
             file, text = "", manifest.program_text_sha256(exported_program(graph))
         made[name] = GraphFact(spec=spec_of(graph), text_sha256=text, file=file)
@@ -257,9 +265,12 @@ def _timing_cache(job: Job) -> Path:
 def _open(job: Job, graphs: Mapping[str, GraphFact]) -> dict[str, Runtime]:
     opened = {}
     for name, fact in graphs.items():
-        if job.settings.runtime == "tensorrt":
+        if job.settings.runtime == "tensorrt" or job.is_package:
             module = copy.deepcopy(job.modules[name]).to(getattr(torch, job.precision))
-            build_plan(module, job.aside / fact.file, job.device, _timing_cache(job))
+            if job.is_package:
+                build_package(module, job.aside / fact.file)
+            else:
+                build_plan(module, job.aside / fact.file, job.device, _timing_cache(job))
         graph = job.aside / fact.file if fact.file else job.modules[name]
         opened[name] = store.open_graph(
             job.settings.runtime, graph, fact.spec, job.device, job.precision, job.settings.threads

@@ -46,10 +46,11 @@ def program_text_sha256(program: torch.export.ExportedProgram) -> str:
 def bound_to(runtime: RuntimeName, device: str) -> Machine:
     """The part of this machine that an engine depends on: a GPU with its driver; of a CPU, only what kind it is.
 
-    ONNX graphs and weights run on every processor of the kind; what a library makes of them is not stored.
+    ONNX graphs and weights run on every processor of the kind; what a library makes of them is not stored. Compiled
+    code is, and has the instructions of the CPU that it was compiled on.
     """
     here = this_machine(device)
-    return here.model_copy(update={"cpu": ""}) if device == "cpu" else here
+    return here.model_copy(update={"cpu": ""}) if device == "cpu" and runtime != "compiled" else here
 
 
 def files_in(folder: Path) -> dict[str, FileFact]:

@@ -166,8 +166,11 @@ def use_threads(threads: int) -> None:
 
 
 def borrowed(array: Array) -> Tensor:
-    """The array as a tensor, without a copy where torch allows it."""
-    return torch.from_numpy(array if array.flags.writeable else array.copy())
+    """The array as a tensor, without a copy where torch allows it. Whole rows in order: a package of compiled code
+    reads its inputs by address and never asks for strides.
+    """
+    whole = np.ascontiguousarray(array)
+    return torch.from_numpy(whole if whole.flags.writeable else whole.copy())
 
 
 def check_results(spec: GraphSpec, results: Sequence[Tensor]) -> None:
