@@ -213,7 +213,7 @@ class Session:
         watch.lap("occlusion")
         if occlusion.covered_share > MOST_COVERED:
             return False
-        inputs = Inputs(rgb_HW3, face, occlusion, captured_s)
+        inputs = Inputs(rgb_HW3, face, occlusion, captured_s, watch.lap)
         self._drawer.draw(person.engine, self._identity, inputs, self.settings, picture)
         watch.lap("draw")
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,14 +15,22 @@ class EngineState(Protocol):
     """What an engine remembers of one person between frames. Made by `init`; never shared by two sessions."""
 
 
+def unmeasured(stage: str) -> None:
+    """Nobody wants to know how long a stage took."""
+
+
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """One face to draw. `rgb_HW3` is the untouched camera picture; an engine never writes into it."""
+    """One face to draw. `rgb_HW3` is the untouched camera picture; an engine never writes into it.
+
+    lap: an engine with stages of its own calls it at the end of each, by name
+    """
 
     rgb_HW3: Rgb
     face: TrackedFace
     occlusion: Occlusion | None
     captured_s: float
+    lap: Callable[[str], None] = unmeasured
 
 
 class Engine(Protocol):

@@ -128,8 +128,10 @@ class Latent:
         there = crop_from_frame(inputs.face.points_px, self._config.size_px)
         cutting = self._cutter.submit(self._own_crop, inputs, there)  # while the proxy draws
         rough = self._rough_crop(state, identity, inputs, settings, there)
+        inputs.lap("proxy")
         own = cutting.result()
         arrays = self._arrays(state, identity, settings, own, rough)
+        inputs.lap("crop")
         slots: dict[Clock, int] = {"window": self._window.slot_of(state.frame)}
         slots["recent"] = recent_slot(state.frame, RECENT)
         try:
@@ -141,7 +143,9 @@ class Latent:
             self._shared.forget(place)
             state.frame = 0
             raise EngineFault(f"the engine {self.name} gave values that are no numbers; it begins anew")
+        inputs.lap("graph")
         paste(onto_HW3, outputs["face"][0], own.region.alpha_SS, there)
+        inputs.lap("paste")
         state.frame += 1
         state.drawn_s = inputs.captured_s
 

@@ -80,6 +80,14 @@ def latent_of(state: Any) -> LatentState:
     return person.engine
 
 
+def test_every_stage_of_a_frame_is_timed(frames: Sequence[Rgb]) -> None:
+    with tiny() as session:
+        results = run(session, frames[:2])
+    for name in ("track", "occlusion", "proxy", "crop", "graph", "paste"):
+        assert results[1].stage_ms[name] > 0, name
+    assert results[1].stage_ms["draw"] < results[1].stage_ms["graph"], "nothing costly is left without a name"
+
+
 def test_a_face_is_drawn_from_the_first_frame_on(frames: Sequence[Rgb], box: Box) -> None:
     with tiny() as session:
         assert (session.engine, session.why) == ("tiny", "asked for by name; made in a test")
