@@ -154,8 +154,9 @@ def prepared(graph: Graph, device: torch.device, precision: Precision) -> tuple[
 
 
 def default_threads() -> int:
-    """Threads of one operation: every core. Measured against one core fewer, which would be the tracker's: it is
-    idle while the network runs, since one frame's stages follow each other (docs/log.md)."""
+    """Threads of one operation: every core, since a frame's stages follow each other and the tracker is idle while the
+    network runs. Where other programs share the cores, fewer are better: threads wait for the slowest.
+    """
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
