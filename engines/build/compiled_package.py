@@ -15,8 +15,10 @@ from engines.build.export_onnx import exported_program
 from engines.runtimes.compiled import require_compiler
 
 
-def build_package(module: nn.Module, path: Path) -> None:
+def build_package(module: nn.Module, path: Path, tuned: bool = False) -> None:
     """Writes the module, in its own precision, as `path` (.pt2), weights folded in. Minutes.
+
+    tuned: try several ways for each product (max-autotune): half again as long for 4 % (docs/log.md).
 
     The code is for this CPU's instructions and this torch: the store's key has both. Raises EngineUnavailable where the
     C++ compiler is missing, ExportError for a graph that is not whole.
@@ -28,5 +30,5 @@ def build_package(module: nn.Module, path: Path) -> None:
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch._inductor.aoti_compile_and_package(
-            program, package_path=str(path), inductor_configs={"freezing": True, "max_autotune": False}
+            program, package_path=str(path), inductor_configs={"freezing": True, "max_autotune": tuned}
         )
