@@ -134,7 +134,7 @@ def _check_room(config: SwapperConfig, settings: BuildSettings, folder: Path, sa
     """What the build will need, said and held against what is there."""
     cost, specs = describe(config), specs_of(config, settings.batch)
     earlier = [entry.manifest for entry in store.entries(folder)[0]]
-    needed = estimate.needs(config, cost, specs, settings.runtime, settings.rollout, earlier)
+    needed = estimate.needs(config, cost, specs, settings.runtime, settings.device, settings.rollout, earlier)
     say(
         f"building {config.name} for {settings.runtime}: {cost.parameters / 1e6:.1f} million weights, about "
         f"{duration(sum(needed.stage_s.values()))} ({needed.why_s}), {gigabytes(needed.memory_bytes)} of memory, "

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
+import time
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,6 +28,7 @@ from engines.store import Entry
 INSTALL = 'pip install "vividstream[train]"'
 IMPORTER = "engines.build.import_command"
 LEAST_KEY_DIGITS = 4
+LINE_EVERY_S = 10.0
 CHATTY = ("onnx_ir", "onnxscript", "torch")
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -133,7 +136,11 @@ def build_command(as_json: bool, **values: Any) -> None:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     from engines.build.builder import build
 
-    entry = build(settings, _say)
+    teller = Teller()
+    try:
+        entry = build(settings, teller)
+    finally:
+        teller.end()
     if as_json:
         click.echo(json.dumps(built_facts(entry), indent=1))
         return
@@ -149,6 +156,34 @@ def build_command(as_json: bool, **values: Any) -> None:
 
 def _say(line: str) -> None:
     click.echo(line, err=True)
+
+
+class Teller:
+    """Says a build's progress: on a terminal in one line that changes, elsewhere a line now and then."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._said_s, self._open = 0.0, False
+
+    def __call__(self, line: str) -> None:
+        moving = line.startswith("[")
+        if self._terminal and moving:
+            click.echo(f"\r{line:78}", err=True, nl=False)
+            self._open = True
+            return
+        now_s = time.monotonic()
+        counting = re.match(r"\[\d+/\d+\] \w+ \d+/", line)  # steps of a stage, not its beginning
+        if counting and now_s - self._said_s < LINE_EVERY_S:
+            return
+        self.end()
+        self._said_s = now_s
+        click.echo(line, err=True)
+
+    def end(self) -> None:
+        """Leaves the line that changes."""
+        if self._open:
+            click.echo("", err=True)
+        self._open = False
 
 
 @engines_group.command("verify", short_help="Check built engines: machine, files, numbers.")

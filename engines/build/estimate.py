@@ -20,24 +20,27 @@ if TYPE_CHECKING:
 STAGES = ("construct", "export", "compile", "reference", "rollout", "seal")
 ITEM_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int64": 8}
 
-# How often all weights lie in memory at the same time, in float32, at the worst moment. Measured on `tiny` and on wider
-# ones (docs/log.md): exporting holds the module, the exported program, the ONNX protobuf and its bytes.
-COPIES: Mapping[str, float] = MappingProxyType({"torch": 3.5, "compiled": 3.5, "ort": 6.0, "tensorrt": 6.0})
+# How often all weights lie in memory at the same time, in float32, while they are exported: the module, the exported
+# program, the ONNX protobuf and its bytes. Held against `tiny` and `base` (docs/log.md).
+COPIES: Mapping[str, float] = MappingProxyType({"torch": 3.0, "compiled": 3.0, "ort": 6.5, "tensorrt": 6.5})
+COPIES_DRAWING = 3.5  # while frames are drawn: the module, the reference's copy, the engine's and what it packs
 LIBRARIES_BYTES: Mapping[str, int] = MappingProxyType(
     {"torch": 600_000_000, "compiled": 900_000_000, "ort": 800_000_000, "tensorrt": 3_000_000_000}
 )
 ACTIVATIONS = 2  # the tensors of one frame, and the same again for what the libraries pack and keep
+STATES = 1.5  # one session's memories, and the new slices
 SLACK_BYTES = 20_000_000
 
-# Seconds for a million parameters, where nothing like it was built here before; guesses from `tiny` on two cores.
-GUESSED_S: Mapping[str, Mapping[str, float]] = MappingProxyType(
-    {
-        "torch": {"construct": 0.1, "export": 2.0, "compile": 0.1, "reference": 1.5, "rollout": 1.5, "seal": 0.01},
-        "compiled": {"construct": 0.1, "export": 2.0, "compile": 10.0, "reference": 1.5, "rollout": 1.5, "seal": 0.01},
-        "ort": {"construct": 0.1, "export": 4.0, "compile": 0.5, "reference": 1.5, "rollout": 1.0, "seal": 0.02},
-        "tensorrt": {"construct": 0.1, "export": 4.0, "compile": 20.0, "reference": 0.5, "rollout": 0.2, "seal": 0.02},
-    }
+# Where nothing like it was built here before: seconds at least, and for a million weights; from `tiny`, `base` on two
+# busy cores. Frames are drawn at so many FLOP a second.
+GUESSED_S: Mapping[str, tuple[float, float]] = MappingProxyType({"construct": (0.2, 0.02), "seal": (0.1, 0.01)})
+EXPORT_S: Mapping[str, tuple[float, float]] = MappingProxyType(
+    {"torch": (10, 0.1), "compiled": (10, 0.1), "ort": (18, 0.15), "tensorrt": (30, 0.3)}
 )
+COMPILE_S: Mapping[str, tuple[float, float]] = MappingProxyType(
+    {"torch": (0.1, 0.01), "compiled": (120, 1), "ort": (0.3, 0.01), "tensorrt": (120, 0.5)}
+)
+DRAWN_FLOP_PER_S: Mapping[str, float] = MappingProxyType({"cpu": 80e9, "cuda": 5e12})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +59,19 @@ def needs(
     cost: Description,
     specs: Iterable[GraphSpec],
     runtime: str,
+    device: str,
     frames: int,
     earlier: Iterable[EngineManifest],
 ) -> Needs:
     """What building needs. specs: of the graphs. earlier: manifests of engines that were built here, newest first."""
     weights = 4 * cost.parameters
-    working = cost.activation_bytes + 2 * (cost.ring_bytes + cost.past_bytes)
-    memory = LIBRARIES_BYTES[runtime] + int(COPIES[runtime] * weights) + ACTIVATIONS * working
+    remembered = cost.ring_bytes + cost.past_bytes
+    exporting = int(COPIES[runtime] * weights) + remembered
+    drawing = int(COPIES_DRAWING * weights + STATES * remembered) + ACTIVATIONS * cost.activation_bytes
+    memory = LIBRARIES_BYTES[runtime] + max(exporting, drawing)
     golden = sum(golden_bytes(spec, config.window.frames, frames) for spec in specs)
     disk = 2 * weights + golden + SLACK_BYTES
-    stage_s, why = _stage_times(config, cost.parameters, runtime, earlier)
+    stage_s, why = _stage_times(cost, runtime, device, frames, earlier)
     return Needs(cost.parameters, memory, disk, stage_s, why)
 
 
@@ -83,15 +89,18 @@ def _bytes(tensor: TensorSpec) -> int:
 
 
 def _stage_times(
-    config: SwapperConfig, parameters: int, runtime: str, earlier: Iterable[EngineManifest]
+    cost: Description, runtime: str, device: str, frames: int, earlier: Iterable[EngineManifest]
 ) -> tuple[Mapping[str, float], str]:
+    kind = device.partition(":")[0]
     for manifest in earlier:
         key = manifest.key
-        same = (key.name, key.runtime, key.steps, key.size_px) == (config.name, runtime, config.steps, config.size_px)
-        if same and set(manifest.timings_s) == set(STAGES):
+        like = (key.name, key.runtime, key.device, key.steps, key.size_px, manifest.golden.frames)
+        if like == (cost.name, runtime, kind, cost.steps, cost.size_px, frames):
             return {name: manifest.timings_s[name] for name in STAGES}, f"as on {manifest.created[:10]}"
-    millions = max(parameters / 1e6, 0.1)
-    return {name: GUESSED_S[runtime][name] * millions for name in STAGES}, "a guess: none like it was built here before"
+    guesses = {**GUESSED_S, "export": EXPORT_S[runtime], "compile": COMPILE_S[runtime]}
+    stage_s = {name: least + each * cost.parameters / 1e6 for name, (least, each) in guesses.items()}
+    stage_s["reference"] = stage_s["rollout"] = frames * cost.flop_per_frame / DRAWN_FLOP_PER_S[kind]
+    return {name: stage_s[name] for name in STAGES}, "a guess: none like it was built here before"
 
 
 def check_memory(needed: Needs, runtime: str, name: str) -> None:
