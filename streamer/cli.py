@@ -32,6 +32,7 @@ from streamer.options import given, options_of
 
 COMMANDS_GROUP = "vividstream.commands"
 INTERRUPTED = 130
+SPINS = "3000"  # some microseconds: longer than the gap between two operations of a network
 
 Config = TypeVar("Config", bound=StrictModel)
 
@@ -169,13 +170,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def let_idle_threads_sleep() -> None:
-    """Has OpenMP's threads sleep between two pieces of work, unless the environment says otherwise.
+    """Has OpenMP's threads (GNU's, torch's on Linux) spin only briefly while they wait, unless the environment says.
 
-    By default they spin. On a machine with other work, a browser in a call say, a thread that spins is put aside
-    in the middle of it and all wait: frames of tens of milliseconds then take seconds (docs/log.md). Read when torch
-    is loaded, so it must be set before.
+    By default they spin for milliseconds. On a machine with other work, a browser in a call say, a thread that spins
+    is put aside in the middle of it and all wait: frames of tens of milliseconds then take seconds. Not to spin at all
+    doubles a frame on a free machine (docs/log.md). Read when torch is loaded, so it must be set before.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
 
 
 def _one_line(text: str) -> str:

@@ -16,7 +16,7 @@ hypothesis.settings.register_profile("vividstream", deadline=None)
 hypothesis.settings.load_profile("vividstream")
 
 # As `vividstream` does for itself: threads of torch that spin would make tests minutes long on a busy machine.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 ROOT = Path(__file__).parent.parent
 REQUIRE_SYSTEM = "VIVIDSTREAM_REQUIRE_SYSTEM"

@@ -57,8 +57,12 @@ def open_graphs(name: str, settings: SwapSettings) -> LatentGraphs:
 
 
 def random_from_code(settings: SwapSettings) -> bool:
-    """Whether random weights are asked for, of a runtime that needs nothing built."""
-    return settings.weights == "random" and settings.runtime in ("auto", "torch", "compiled")
+    """Whether random weights are asked for, of a runtime that needs nothing built.
+
+    To compile for a CPU takes minutes: that is for `vividstream engines build`, not for a call.
+    """
+    on_gpu = settings.device.startswith("cuda")
+    return settings.weights == "random" and settings.runtime in ("auto", "torch", *(["compiled"] if on_gpu else []))
 
 
 def wanted_of(name: str, settings: SwapSettings) -> Wanted:

@@ -187,16 +187,21 @@ def test_a_broken_added_command_is_one_line(
     cli.main(["identities", "--help"])  # the others still work
 
 
-@pytest.mark.parametrize(("before", "after"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
-def test_idle_threads_sleep_unless_somebody_wants_them_awake(
-    monkeypatch: pytest.MonkeyPatch, before: str | None, after: str
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [("GOMP_SPINCOUNT", None, cli.SPINS), ("GOMP_SPINCOUNT", "7", "7"), ("OMP_WAIT_POLICY", "ACTIVE", None)],
+)
+def test_idle_threads_sleep_unless_somebody_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch, name: str, before: str | None, after: str | None
 ) -> None:
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    for variable in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.setenv(variable, "")  # so that it is put back afterwards
+        monkeypatch.delenv(variable)
     if before is not None:
-        monkeypatch.setenv("OMP_WAIT_POLICY", before)
+        monkeypatch.setenv(name, before)
     with pytest.raises(SystemExit):
         cli.main(["no-such-command"])
-    assert os.environ["OMP_WAIT_POLICY"] == after
+    assert os.environ.get("GOMP_SPINCOUNT") == after
 
 
 def test_engines_list_says_what_can_run(capsys: pytest.CaptureFixture[str]) -> None:
