@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from threadpoolctl import threadpool_limits
 
 from engines import (
     EngineUnavailable,
@@ -170,14 +171,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def let_idle_threads_sleep() -> None:
-    """Has OpenMP's threads (GNU's, torch's on Linux) spin only briefly while they wait, unless the environment says.
+    """Keeps threads that wait for work from holding a core that others need (figures in docs/log.md).
 
-    By default they spin for milliseconds. On a machine with other work, a browser in a call say, a thread that spins
-    is put aside in the middle of it and all wait: frames of tens of milliseconds then take seconds. Not to spin at all
-    doubles a frame on a free machine (docs/log.md). Read when torch is loaded, so it must be set before.
+    OpenMP's (GNU's, torch's on Linux) spin for milliseconds by default: on a machine with other work, a browser in a
+    call say, one that spins is put aside in the middle of it and all wait. Not to spin at all doubles a frame on a free
+    machine. Read when torch is loaded, so it must be set before; what the environment says stands.
+
+    OpenBLAS's, which NumPy and SciPy use for a few small products a frame, spin for some 25 ms after each.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
+    threadpool_limits(limits=1, user_api="blas")
 
 
 def _one_line(text: str) -> str:

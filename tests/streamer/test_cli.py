@@ -204,6 +204,18 @@ def test_idle_threads_sleep_unless_somebody_says_otherwise(
     assert os.environ.get("GOMP_SPINCOUNT") == after
 
 
+def test_products_of_matrices_hold_no_second_core() -> None:
+    code = (
+        "import threadpoolctl\n"
+        "from streamer import cli\n"
+        "cli.let_idle_threads_sleep()\n"
+        "import numpy, scipy.linalg\n"
+        "print({pool['num_threads'] for pool in threadpoolctl.threadpool_info() if pool['user_api'] == 'blas'})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "{1}"
+
+
 def test_engines_list_says_what_can_run(capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(["engines", "list"])
     lines = capsys.readouterr().out.splitlines()
