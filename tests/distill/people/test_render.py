@@ -60,9 +60,11 @@ def _eyes(parts: Map, depth: Map) -> list[str]:
     outside = parts[ring] == int(Part.BACKGROUND)  # in profile an eye may be the face's edge
     floats = ["a floating eyeball"] if wrong.mean() > 0.02 or outside.mean() > 0.3 else []
     number, _ = ndimage.label(eye, np.ones((3, 3)))
+    rims = ndimage.binary_dilation(parts == int(Part.GLASSES), np.ones((3, 3)))
     for label in range(1, int(number.max()) + 1):
         ball = number == label
-        if ball.sum() <= 3:  # beside a rim of glasses, most of a pixel is the eye's and the depth is the rim's
+        ball &= ~rims  # beside a rim, most of a pixel is the eye's and the depth is the rim's
+        if not ball.any():
             continue
         near = ndimage.binary_dilation(ball, iterations=3) & (parts == int(Part.SKIN))
         if near.sum() > 8 and np.percentile(depth[near], 20) - np.median(depth[ball]) > 1.2:
