@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 from fractions import Fraction
@@ -15,7 +16,7 @@ from engines import MediaError, SwapSettings
 from streamer.config import FileConfig
 from streamer.file import run_file
 from streamer.file_report import FileReport
-from tests.streamer.clips import Clip, Sound, make, picture, play
+from tests.streamer.clips import Clip, Sound, index_of, make, picture, play
 
 SWAP = SwapSettings(engine="passthrough")
 
@@ -127,7 +128,8 @@ def test_what_there_is_of_a_cut_file_is_written_and_the_status_says_so(
 ) -> None:
     codec = "libvpx" if name.endswith("webm") else "libx264"
     stamps = range(0, 6000, 40)
-    make(tmp_path / name, Clip(stamps, size_px=(320, 240), codec=codec, container_options=options))
+    in_order = {"bf": "0"}  # stored reordered, a cut would also take pictures from between the last ones
+    make(tmp_path / name, Clip(stamps, size_px=(320, 240), codec=codec, options=in_order, container_options=options))
     cut(tmp_path / name, 0.6)
     report, told = run(tmp_path / name, tmp_path / "out.mp4")
     assert report.outcome == "broken_input"
@@ -137,6 +139,20 @@ def test_what_there_is_of_a_cut_file_is_written_and_the_status_says_so(
     assert shown.indices == [n % 28 for n in range(len(shown.indices))]
     assert f"{name} broke off at " in told
     assert "warning: " in told
+
+
+@pytest.mark.parametrize("share", [0.57, 0.6, 0.63])
+def test_a_cut_among_reordered_pictures_keeps_all_that_can_be_decoded(tmp_path: Path, share: float) -> None:
+    """What was stored behind the cut is lost, also where pictures shown later lie before it."""
+    make(tmp_path / "in.mkv", Clip(range(0, 6000, 40), size_px=(320, 240), options={"bf": "3"}))
+    cut(tmp_path / "in.mkv", share)
+    there = []
+    with av.open(str(tmp_path / "in.mkv")) as container, contextlib.suppress(av.error.FFmpegError):
+        there.extend(index_of(frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0))
+    report, _ = run(tmp_path / "in.mkv", tmp_path / "out.mp4")
+    assert report.outcome == "broken_input"
+    assert play(tmp_path / "out.mp4").indices == there
+    assert len(there) > 20
 
 
 def test_a_whole_file_is_not_called_cut(tmp_path: Path) -> None:
