@@ -32,7 +32,7 @@ from benchmarks.corpus import (
     read_clip,
 )
 from benchmarks.report import PRIVATE, REPORTS, machine, mean, median, read_settings, table, write_report
-from distill.judge import Descriptor, Judge, distance
+from distill.evaluate.judge import Descriptor, Judge, distance
 from engines import Session, Status, VividError, load
 from engines.types import Box, Rgb
 

@@ -25,7 +25,7 @@ from benchmarks.corpus import DATA, Enrolled, Footage, enrol_people, people, rea
 from benchmarks.likeness import SessionSwapper, Swapper
 from benchmarks.report import PRIVATE, REPORTS, machine, mean, read_settings, table, write_report
 from distill.colour import lab_from_linear, linear
-from distill.judge import Judge, Points
+from distill.evaluate.judge import Judge, Points
 from engines import Status, VividError, load
 from engines.types import Box, Rgb
 

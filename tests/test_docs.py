@@ -12,9 +12,9 @@ from pathlib import Path
 import click
 import pytest
 
-from distill.cli import TrueSwapConfig
 from distill.data import DataSettings
 from distill.degrade import DegradeSettings
+from distill.evaluate.settings import TrueSwapConfig
 from distill.prepare.settings import PrepareSettings
 from engines import StrictModel, SwapSettings
 from engines.build.settings import BuildSettings

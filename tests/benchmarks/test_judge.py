@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.corpus import read_photo
 from benchmarks.likeness import SessionSwapper, disturbed, markdown, measure, summary
-from distill.judge import Judge, distance, judge_is_available, overlap
+from distill.evaluate.judge import Judge, distance, judge_is_available, overlap
 from engines import SwapSettings, load
 from engines.types import Box
 from tests.benchmarks.people import synthetic_person

@@ -21,7 +21,7 @@ from benchmarks.picture_faults import (
     tone_reached,
     width_of,
 )
-from distill.judge import Judge, judge_is_available
+from distill.evaluate.judge import Judge, judge_is_available
 from engines import SwapSettings, load
 from engines.types import Rgb
 from tests.benchmarks.people import FRAMES, short_clip, synthetic_person

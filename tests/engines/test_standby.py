@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from distill.judge import Judge, distance, judge_is_available
+from distill.evaluate.judge import Judge, distance, judge_is_available
 from engines.standby import blurred_scene, hide_face, standby_card
 from engines.types import Box, Rgb
 from tests.engines.face.scenes import clip

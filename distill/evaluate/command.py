@@ -1,32 +1,17 @@
-"""Commands of this package, which `vividstream` finds by entry points: `eval`, `prepare`.
-
-Importing this file is light: torch and the renderer come in when a command runs.
-"""
+"""`vividstream eval`. Importing this file is light: torch and the renderer come in when a command runs."""
 
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
 
 import click
-from pydantic import Field
 
-from engines import EngineUnavailable, StrictModel, SwapSettings, UnknownEngine, engine_names, nearest
+from distill.evaluate.settings import TrueSwapConfig
+from engines import EngineUnavailable, SwapSettings, UnknownEngine, engine_names, nearest
 
 INSTALL = 'pip install "vividstream[train]"'
-
-
-class TrueSwapConfig(StrictModel):
-    """`vividstream eval true-swap`."""
-
-    engine: str = Field("proxy", description="engine to measure, by name")
-    tone: Literal["identity", "driver", "mix"] = Field("identity", description="whose skin tone the result has")
-    quick: bool = Field(False, description="six short clips instead of all")
-    out: Path | None = Field(None, description="folder for the report, as text and JSON; only printed if not given")
-    pictures: Path | None = Field(None, description="folder for a picture of every swap")
-    data: Path = Field(Path("../shared/data"), description="folder with the face model, skins and hair")
 
 
 @click.group("eval")
@@ -53,8 +38,8 @@ def true_swap(**values: object) -> None:
     if config.engine not in engine_names():
         raise UnknownEngine(f'unknown engine "{config.engine}"; {nearest(config.engine, engine_names())}')
     need_torch("eval true-swap")
-    from distill.true_swap import run
-    from distill.true_swap_report import markdown, write
+    from distill.evaluate.true_swap import run
+    from distill.evaluate.true_swap_report import markdown, write
 
     # The label is this product's own mark, and not on the true pictures.
     settings = SwapSettings(engine=config.engine, tone=config.tone, label=False)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from distill.held_out import (
+from distill.evaluate.held_out import (
     CHOSEN,
     COVERING,
     FRAMES,

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from distill import cli
-from distill.cli import TrueSwapConfig, eval_group, need_torch
+from distill.evaluate import command
+from distill.evaluate.command import eval_group, need_torch
+from distill.evaluate.settings import TrueSwapConfig
 from engines import EngineUnavailable, SettingError, UnknownEngine
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 SETTINGS = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
 
 
@@ -21,13 +22,13 @@ def call(*arguments: str) -> None:
 
 
 def test_importing_the_commands_brings_in_nothing_heavy() -> None:
-    code = "import sys, distill.cli; print([m for m in ('torch', 'mediapipe', 'av') if m in sys.modules])"
+    code = "import sys, distill.evaluate.command; print([m for m in ('torch', 'mediapipe', 'av') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"
 
 
 def test_without_torch_one_line_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "find_spec", lambda name: None)
+    monkeypatch.setattr(command, "find_spec", lambda name: None)
     with pytest.raises(EngineUnavailable, match=r"vividstream\[train\]") as raised:
         need_torch("eval true-swap")
     assert "\n" not in str(raised.value)

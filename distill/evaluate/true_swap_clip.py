@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from distill.held_out import VERSION, HeldOut, Passing
-from distill.metrics import Mask
+from distill.evaluate.held_out import VERSION, HeldOut, Passing
+from distill.evaluate.metrics import Mask
 from distill.occluders import OccluderClip, face_of, light_on, occluded, occluder_clip, shadow_on
 from distill.people.assets import Assets, Part
 from distill.people.render import Render, render

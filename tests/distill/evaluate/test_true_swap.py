@@ -12,12 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from distill import true_swap
-from distill.held_out import PASSING, VERSION, HeldOut, held_out
-from distill.judge import Judge, judge_is_available, overlap
-from distill.people.assets import Assets, Part, load_assets
-from distill.true_swap import LEAST_HIDDEN, compare, dlib_box, front, progress, stranger
-from distill.true_swap_clip import (
+from distill.evaluate import true_swap
+from distill.evaluate.held_out import PASSING, VERSION, HeldOut, held_out
+from distill.evaluate.judge import Judge, judge_is_available, overlap
+from distill.evaluate.true_swap import LEAST_HIDDEN, compare, dlib_box, front, progress, stranger
+from distill.evaluate.true_swap_clip import (
     Rendered,
     behind,
     face_width_px,
@@ -27,7 +26,8 @@ from distill.true_swap_clip import (
     passing,
     render_clip,
 )
-from distill.true_swap_report import Figures, Measured, Report, groups, markdown, mean_figures, summary, write
+from distill.evaluate.true_swap_report import Figures, Measured, Report, groups, markdown, mean_figures, summary, write
+from distill.people.assets import Assets, Part, load_assets
 from engines import SwapSettings
 
 SIDE_PX = 160

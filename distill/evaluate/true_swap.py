@@ -17,12 +17,11 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from distill import metrics
-from distill.held_out import SOURCES, digest, held_out, pose_of
-from distill.judge import Judge, distance, judge_is_available
-from distill.metrics import Mask
-from distill.people.assets import Part, load_assets
-from distill.true_swap_clip import (
+from distill.evaluate import metrics
+from distill.evaluate.held_out import SOURCES, digest, held_out, pose_of
+from distill.evaluate.judge import Judge, distance, judge_is_available
+from distill.evaluate.metrics import Mask
+from distill.evaluate.true_swap_clip import (
     FRAME_PX,
     Clip,
     Rendered,
@@ -32,7 +31,8 @@ from distill.true_swap_clip import (
     outlined,
     render_swap,
 )
-from distill.true_swap_report import Figures, Measured, Report
+from distill.evaluate.true_swap_report import Figures, Measured, Report
+from distill.people.assets import Part, load_assets
 from engines import Identity, Session, Status, SwapSettings, UnsuitablePhoto, enroll, load
 from engines.face.track import FaceTracker
 from engines.types import Box, Floats, Rgb

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from distill import metrics
+from distill.evaluate import metrics
 
 RNG = np.random.default_rng(5)
 PICTURE = RNG.integers(20, 230, (64, 64, 3)).astype(np.uint8)

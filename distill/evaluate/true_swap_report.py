@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from distill.held_out import POSES, SOURCES, VERSION
+from distill.evaluate.held_out import POSES, SOURCES, VERSION
 
 Row = dict[str, float]
 REGIONS = ("skin", "brows", "eyes", "lips", "mouth")
@@ -19,7 +19,7 @@ REGIONS = ("skin", "brows", "eyes", "lips", "mouth")
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What one frame is worth. NaN: could not be measured. See distill.metrics."""
+    """What one frame is worth. NaN: could not be measured. See distill.evaluate.metrics."""
 
     face_psnr: float
     face_ssim: float
