@@ -29,6 +29,13 @@ def psnr(result: Rgb, truth: Rgb, mask: Mask) -> float:
     return PSNR_CEILING_DB if mean_square == 0 else min(10 * float(np.log10(255**2 / mean_square)), PSNR_CEILING_DB)
 
 
+def rms(result: Rgb, truth: Rgb, mask: Mask) -> float:
+    """Root mean square error inside the mask, levels, over all channels."""
+    if not mask.any():
+        return float("nan")
+    return float(np.sqrt(np.mean((result[mask].astype(np.float64) - truth[mask]) ** 2)))
+
+
 def ssim(result: Rgb, truth: Rgb, mask: Mask) -> float:
     """Mean structural similarity of luma inside the mask, Gaussian window of 1.5 px (Wang et al. 2004); 1 is equal."""
     if not mask.any():
