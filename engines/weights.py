@@ -54,6 +54,9 @@ class ModelCard(StrictModel):
     licence: str = Field(min_length=1, description="under which the weights may be used")
     data: str = Field(min_length=1, description="what they were trained on")
     recipe: str = Field(min_length=1, description="how: a training recipe's name, or `import`, or `random`")
+    stage: Literal["", "autoencoder", "teacher", "causal", "consistency", "rollout"] = Field(
+        "", description="the stage of training that ended with these weights; empty: imported or random"
+    )
     revision: str = Field(min_length=1, description="git revision of the code that made them, or `unknown`")
     sources: tuple[str, ...] = Field((), description="imported files, each with its sha256")
     untrained: tuple[str, ...] = Field((), description="parts that no source gave and that are still random")
