@@ -5,7 +5,8 @@ VividError
 ├── BadClip         a video that cannot be used; names the file and why
 │   └── NothingLeft     none of several videos can be used
 ├── BadShard        a shard that is cut, damaged or of another format; names the file
-└── NotWritten      a file that cannot be written: the disk is full, the folder is read-only; names the file
+├── NotWritten      a file that cannot be written: the disk is full, the folder is read-only; names the file
+└── CannotConverge  settings of training that cannot teach what they are meant to; says why
 """
 
 from __future__ import annotations
@@ -37,3 +38,35 @@ class BadShard(VividError):
 
 class NotWritten(VividError):
     """A file that cannot be written."""
+
+
+class CannotConverge(VividError):
+    """Settings of training that cannot teach what they are meant to."""
+
+
+class TrainingStopped(VividError):
+    """A run that ended before its end. The last good checkpoint is as it was; mostly the same command goes on."""
+
+
+class RunBusy(TrainingStopped):
+    """Another process trains in the same folder."""
+
+
+class OtherRun(TrainingStopped):
+    """The folder holds a run of another configuration, or of other frozen networks."""
+
+
+class NotFinite(TrainingStopped):
+    """A loss or a gradient is no finite number."""
+
+
+class TooLittleMemory(TrainingStopped):
+    """A step does not fit into memory."""
+
+
+class WillNotLearn(TrainingStopped):
+    """The loss on one batch, seen again and again, did not fall."""
+
+
+class RankLost(TrainingStopped):
+    """Another process of the run died or fell silent."""
