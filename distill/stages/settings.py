@@ -15,28 +15,98 @@ class AutoencoderSettings(StrictModel):
     kind: Literal["autoencoder"] = "autoencoder"
 
 
+class ConditionSettings(StrictModel):
+    """What a denoiser is shown, and where errors count (distill.conditions)."""
+
+    drop_mask: float = Field(0.25, ge=0, le=1, description="share of frames without a mask, shown whole (VividFace)")
+    drop_face: float = Field(0.5, ge=0, le=1, description="share of examples without face tokens, for guidance")
+    outside: float = Field(0.2, ge=0, le=1, description="weight of errors away from the face")
+    ring: int = Field(1, ge=0, le=16, description="latent pixels around the mask that count like the face")
+
+
+class TimeSettings(StrictModel):
+    """Which noise levels are learned (distill.times)."""
+
+    law: Literal["lognormal", "uniform"] = Field("lognormal", description="of noise to signal, or even over the times")
+    mean: float = Field(0.0, description="of the logarithm of noise to signal")
+    deviation: float = Field(1.6, gt=0, description="of the same")
+
+
 class TeacherSettings(StrictModel):
     """The bidirectional teacher (VividFace, arXiv 2412.11279, section 3)."""
 
     kind: Literal["teacher"] = "teacher"
+    conditions: ConditionSettings = ConditionSettings()
+    time: TimeSettings = TimeSettings()
+    weighting: Literal["output", "min_snr", "x0"] = Field("output", description="of noise levels (losses.denoising)")
+    neighbours: float = Field(0.3, ge=0, description="weight of the errors' differences in x, y and t; clips only")
+    given: int = Field(4, ge=0, description="first frames of a window that are given clean, as a clip goes on")
+    drop_given: float = Field(0.1, ge=0, le=1, description="share of windows that begin with nothing given")
 
 
 class CausalSettings(StrictModel):
     """Stage 1 of distillation: the teacher made causal, with a clean cached past (teacher forcing)."""
 
     kind: Literal["causal"] = "causal"
+    conditions: ConditionSettings = ConditionSettings(drop_mask=0.0)
+    time: TimeSettings = TimeSettings()
+    weighting: Literal["output", "min_snr", "x0"] = Field("min_snr", description="of noise levels (losses.denoising)")
+    neighbours: float = Field(0.3, ge=0, description="weight of the errors' differences in x, y and t; clips only")
+    corrupt: float = Field(0.0, ge=0, le=0.1, description="most noise on the past, in standard deviations of latents")
+    detach_past: bool = Field(False, description="no gradient into what makes the past's keys and values")
+    match: float = Field(0.0, ge=0, le=0.3, description="share of the loss that asks for the teacher's own output")
+    match_sees: Literal["past", "window"] = Field(
+        "past",
+        description="what the matched teacher sees beyond the frame: the clean past, as the student does, or all",
+    )
 
 
 class ConsistencySettings(StrictModel):
     """Stage 2: few steps, by consistency with the causal teacher."""
 
     kind: Literal["consistency"] = "consistency"
+    conditions: ConditionSettings = ConditionSettings(drop_mask=0.0, drop_face=0.0)
+    method: Literal["curriculum", "lcm", "scm", "policy", "progressive"] = Field(
+        "curriculum", description="shrinking step; fixed grid; continuous time; pi-ID (DX); halved steps, the baseline"
+    )
+    time: TimeSettings = TimeSettings(mean=-0.4, deviation=1.4)
+    at_serving: float = Field(0.4, ge=0, le=1, description="share of frames at the very times of the student's steps")
+    guidance: float = Field(1.0, ge=0, description="baked in: u + g (c - u); 1 is none")
+    detach_past: bool = Field(False, description="no gradient into what makes the past's keys and values")
+    distance: Literal["huber", "huber_per_element", "squared"] = Field("huber", description="curriculum and lcm")
+    c: float = Field(1e-3, gt=0, description="of pseudo-Huber distances: below it errors count squared")
+    solver: Literal["ddim", "heun"] = Field("ddim", description="of the teacher's step; curriculum and lcm")
+    substeps: int = Field(1, ge=1, description="of the teacher's step; curriculum")
+    q: float = Field(2.0, gt=1, description="curriculum: r = t (1 - q^-(s+1)), s = 0..6 over the run")
+    levels: int = Field(50, ge=2, description="steps of the grid; lcm, and of the first teacher's; progressive")
+    target_ema: float | None = Field(0.95, gt=0, lt=1, description="lcm: rate of the target's average; none: itself")
+    stop_gradient: bool = Field(False, description="lcm: without a target average, though it tends to diverge")
+    warm_up: float = Field(0.2, ge=0, le=1, description="scm: share of the run over which the tangent sets in")
+    tangent: Literal["forward_mode", "central"] = Field("forward_mode", description="scm: how it is computed")
+    knots: int = Field(8, ge=2, description="policy: values of x0 that one look gives")
+    states: int = Field(2, ge=1, description="policy: times at which one policy is compared")
 
 
 class RolloutSettings(StrictModel):
     """Stage 3: the student on its own past."""
 
     kind: Literal["rollout"] = "rollout"
+    conditions: ConditionSettings = ConditionSettings(drop_mask=0.0, drop_face=0.0)
+    noise: Literal["same", "per_frame"] = Field("same", description="in all frames of a clip, as live, or not")
+    exits: Literal["any", "last"] = Field("any", description="step at which all frames end, by lot, or always the last")
+    first_times: tuple[float, ...] = Field((), description="the first frame's own steps; none: as all others")
+    through_past: bool = Field(False, description="gradients flow into earlier frames, not into the frame alone")
+    replay: bool = Field(False, description="each frame computed again in the backward pass: memory of one frame")
+    latent: float = Field(1.0, ge=0, description="weight of the latents' pseudo-Huber error")
+    c: float = Field(0.03, gt=0, description="of that error: below it errors count squared")
+    picture: float = Field(1.0, ge=0, description="weight of the pictures' mean absolute error")
+    perceptual: float = Field(0.5, ge=0, description="weight of the pictures' perceptual error")
+    adversarial: float = Field(0.05, ge=0, description="weight of a critic on frames and their differences")
+    critic_r1: float = Field(0.1, ge=0, description="weight of the critic's smoothness (approximate R1)")
+    matching: float = Field(0.0, ge=0, description="weight of distribution matching with the bidirectional teacher")
+    time: TimeSettings = TimeSettings()
+    guidance: float = Field(1.0, ge=0, description="of the bidirectional teacher; 1 is none")
+    fake_updates: int = Field(5, ge=1, description="moves of the fake network for one of the student, with matching")
 
 
 StageSettings = Annotated[
