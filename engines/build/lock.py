@@ -36,15 +36,16 @@ class Holder(StrictModel):
 
 
 @contextmanager
-def locked(store: Path, what: str, say: Say, wait: bool = True) -> Iterator[Holder | None]:
+def locked(store: Path, what: str, say: Say, wait: bool = True, name: str = LOCK) -> Iterator[Holder | None]:
     """Holds the store's lock. Gives the holder of a build that died before its end, if that was the last one.
 
     what    "building tiny for ort": said to those who wait
     wait    False: raises StoreBusy, which says who holds it, instead of waiting
+    name    of the lock's file
     """
     try:
         store.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(store / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(store / name, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise NotBuilt(f"{store}: cannot be written: {error.strerror or error}") from error
     try:
@@ -60,10 +61,10 @@ def locked(store: Path, what: str, say: Say, wait: bool = True) -> Iterator[Hold
         os.close(descriptor)
 
 
-def holder(store: Path) -> Holder | None:
+def holder(store: Path, name: str = LOCK) -> Holder | None:
     """Who builds in the store right now; None if nobody does."""
     try:
-        descriptor = os.open(store / LOCK, os.O_RDWR)
+        descriptor = os.open(store / name, os.O_RDWR)
     except OSError:
         return None
     try:
