@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from distill.network import Conditions
-from engines.models.attention import Ring
+from distill.past import left_by, ring_of
+from engines.models.attention import Past, Ring
 from engines.models.swapper import Swapper
 
 Slices = list[tuple[Tensor, Tensor]]  # one frame's keys and values [B, P, M, E], per temporal layer
@@ -51,68 +52,63 @@ PLAIN = Roll()
 
 def stream(swapper: Swapper, given: Conditions, noise_BTnChw: Tensor, roll: Roll = PLAIN) -> Tensor:
     """The frames' x0, float32 [B, T, C, h, w]. given.x0 is not looked at. noise: unit variance, one for each step."""
-    window = swapper.window
-    kept: list[list[Tensor]] = [[] for _ in range(window.slots)]
+    left: list[Past] = []
     made: list[Tensor] = []
     for frame in range(given.tokens_BTLD.shape[1]):
+        held = [int(past) for past in swapper.window.frames_in(frame) if past >= 0]
         times = roll.steps_of(frame, swapper.config.schedule.times)
-        look = _Frame(swapper, frame, times, roll.through_past, given.condition_BTKhw[:, frame])
-        inputs = [given.tokens_BTLD[:, frame], noise_BTnChw[:, frame].float(), *[one for slot in kept for one in slot]]
+        look = _Frame(swapper, frame, held, times, roll.through_past, given.condition_BTKhw[:, frame])
+        past = [one for earlier in held for pair in left[earlier] for one in pair]
+        inputs = [given.tokens_BTLD[:, frame], noise_BTnChw[:, frame].float(), *past]
         again = roll.replay and torch.is_grad_enabled()
         x0, *slices = checkpoint(look, *inputs, use_reentrant=False) if again else look(*inputs)
         made.append(x0)
-        if slices:
-            kept[window.slot_of(frame)] = slices
+        left.append(_pairs(slices))
     return torch.stack(made, 1)
 
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
+    """One frame. held: the earlier ones that it sees."""
+
     swapper: Swapper
     number: int
+    held: list[int]
     times: tuple[float, ...]
     through_past: bool
     condition_BKhw: Tensor
 
     def __call__(self, tokens_BLD: Tensor, noise_BnChw: Tensor, *past: Tensor) -> tuple[Tensor, ...]:
-        """x0, with gradient through the last step alone, then what later frames see: each layer's key and value."""
-        schedule = self.swapper.schedule
-        ring = self._ring(past, tokens_BLD)
+        """x0, with gradient through the last step alone, then what later frames see: each layer's key and value. past:
+        the same of the held frames."""
+        swapper, schedule = self.swapper, self.swapper.schedule
+        ring = self._ring(past, tokens_BLD.device)
         x, x0 = schedule.start(noise_BnChw[:, 0]), noise_BnChw[:, 0]
         with_gradient = torch.is_grad_enabled()
         for i, t in enumerate(self.times):
             x = schedule.noisy(x0, noise_BnChw[:, i], t) if i else x
             ring = replace(ring, kept=[])
             with torch.set_grad_enabled(with_gradient and i == len(self.times) - 1):
-                output = self.swapper.denoiser.frame(*self._shown(x, t), tokens_BLD, ring)
+                latent = schedule.network_input(x).to(self.condition_BKhw.dtype)
+                shown = torch.cat([latent, self.condition_BKhw], 1)
+                output = swapper.denoiser.frame(shown, x.new_full((len(x),), t), tokens_BLD, ring)
                 x0 = schedule.clean(x, output.float(), t)
         with torch.set_grad_enabled(with_gradient and self.through_past):
-            kept = [one for pair in self._kept(x0, tokens_BLD, ring) for one in pair]
+            if swapper.config.window.memory == "last_step" or not swapper.window.slots:
+                left = tuple(ring.kept) if swapper.window.slots else ()
+            else:
+                left = left_by(swapper, x0, self.condition_BKhw, tokens_BLD, 0.0, replace(ring, kept=[]))
+        kept = [one for pair in left for one in pair]
         return x0, *(kept if self.through_past else [one.detach() for one in kept])
 
-    def _shown(self, x: Tensor, t: float) -> tuple[Tensor, Tensor]:
-        latent = self.swapper.schedule.network_input(x).to(self.condition_BKhw.dtype)
-        return torch.cat([latent, self.condition_BKhw], 1), x.new_full((len(x),), t)
+    def _ring(self, past: Sequence[Tensor], device: torch.device) -> Ring:
+        left: list[Past] = [()] * self.number
+        each = len(past) // max(len(self.held), 1)
+        for place, frame in enumerate(self.held):
+            left[frame] = _pairs(past[place * each : (place + 1) * each])
+        return ring_of(self.swapper, left, device)
 
-    def _kept(self, x0: Tensor, tokens_BLD: Tensor, last: Ring) -> list[tuple[Tensor, Tensor]]:
-        denoiser, memory = self.swapper.denoiser, self.swapper.config.window.memory
-        if not self.swapper.window.slots:
-            return []
-        if memory == "memory_encoder":
-            return denoiser.remember(x0)
-        if memory == "clean_pass":
-            last = replace(last, kept=[])
-            denoiser.look_back(*self._shown(x0, 0.0), tokens_BLD, last)
-        return last.kept
 
-    def _ring(self, past: Sequence[Tensor], tokens_BLD: Tensor) -> Ring:
-        """past: of each filled slot, of each layer, key and value. What is unfilled is left out, not hidden."""
-        window = self.swapper.window
-        if not past:
-            return Ring(None, None, (), (), window.frames - 1)
-        filled = window.frames_in(self.number) >= 0
-        positions_R = torch.from_numpy(window.positions(self.number)[filled]).to(tokens_BLD.device)
-        positions_BR = positions_R.expand(len(tokens_BLD), -1)
-        each = len(past) // len(positions_R)
-        keys, values = (tuple(torch.stack(list(past[one::each]), 3) for one in range(kind, each, 2)) for kind in (0, 1))
-        return Ring(positions_BR, torch.zeros_like(positions_BR, dtype=torch.float32), keys, values, window.frames - 1)
+def _pairs(flat: Sequence[Tensor]) -> Past:
+    """Each layer's key and value."""
+    return tuple(zip(flat[::2], flat[1::2], strict=True))
