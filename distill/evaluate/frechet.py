@@ -79,7 +79,7 @@ def with_interval(
         left_out.append(frechet(*rest))
     if parts < 3:
         return Interval(value)
-    error = float(np.sqrt((parts - 1) / parts * ((left_out - np.mean(left_out)) ** 2).sum()))
+    error = float(np.sqrt((parts - 1) * np.var(left_out)))
     return Interval(value, max(value - NORMAL_95 * error, 0.0), value + NORMAL_95 * error)
 
 

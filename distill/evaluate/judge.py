@@ -17,14 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from distill.evaluate.metrics import face_width_px
 from engines import EngineUnavailable
-from engines.types import Box, Rgb
+from engines.types import Box, Floats, Rgb
 
 Descriptor = NDArray[np.float64]  # [128]
 Points = NDArray[np.float64]  # [68, 2], dlib's 68 landmarks, x and y in frame pixels
 
 FACE_PX = 150  # the recogniser's own chip size; smaller faces are enlarged to it before their landmarks are found
 MARGIN = 0.8  # of the box's width, kept on each side of it
+DLIB_SIDE, DLIB_MIDDLE = 1.18, 0.49  # of the face's width, and of its landmarks' height from above
 HOG_FACE_PX = 80  # the smallest face that dlib's detector was trained for
 
 
@@ -140,6 +142,14 @@ def _to_frame(box: Box, piece: _Enlarged) -> Box:
         return value / piece.scale + piece.top_px
 
     return Box(x(box.left_px), y(box.top_px), x(box.right_px), y(box.bottom_px))
+
+
+def dlib_box(landmarks_N3: Floats) -> Box:
+    """The box that dlib's detector draws round such a face: a square, brows to chin."""
+    low, high = landmarks_N3[:, :2].min(axis=0), landmarks_N3[:, :2].max(axis=0)
+    x, y = (low[0] + high[0]) / 2, low[1] + DLIB_MIDDLE * (high[1] - low[1])
+    half = DLIB_SIDE * face_width_px(landmarks_N3) / 2
+    return Box(float(x - half), float(y - half), float(x + half), float(y + half))
 
 
 def overlap(first: Box, second: Box) -> float:

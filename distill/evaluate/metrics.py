@@ -17,6 +17,7 @@ Image = NDArray[np.float64]
 
 LUMA = np.array([0.2126, 0.7152, 0.0722])
 SSIM_SIGMA_PX, SSIM_C1, SSIM_C2 = 1.5, (0.01 * 255) ** 2, (0.03 * 255) ** 2  # Wang et al. 2004
+LEFT_CHEEK, RIGHT_CHEEK = 454, 234  # between them lies the face's width
 PSNR_CEILING_DB = 99.0  # of equal pictures
 
 
@@ -93,6 +94,11 @@ def seam(result: Rgb, truth: Rgb, mask: Mask, band_px: int) -> float:
 def _gradient(rgb: Rgb) -> Image:
     rows, columns = np.gradient(rgb @ LUMA)
     return np.asarray(np.hypot(rows, columns))
+
+
+def face_width_px(landmarks_N3: Floats) -> float:
+    """Distance of both cheeks in space, so that a turned face is as wide as a frontal one."""
+    return float(np.linalg.norm(landmarks_N3[LEFT_CHEEK] - landmarks_N3[RIGHT_CHEEK]))
 
 
 def landmark_error(found_N3: Floats, true_N3: Floats, width_px: float) -> float:

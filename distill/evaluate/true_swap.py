@@ -19,13 +19,12 @@ from scipy import ndimage
 
 from distill.evaluate import metrics
 from distill.evaluate.held_out import SOURCES, digest, held_out, pose_of
-from distill.evaluate.judge import Judge, distance, judge_is_available
-from distill.evaluate.metrics import Mask
+from distill.evaluate.judge import Judge, distance, dlib_box, judge_is_available
+from distill.evaluate.metrics import Mask, face_width_px
 from distill.evaluate.true_swap_clip import (
     FRAME_PX,
     Clip,
     Rendered,
-    face_width_px,
     in_front_of_face,
     inside_face,
     outlined,
@@ -35,7 +34,7 @@ from distill.evaluate.true_swap_report import Figures, Measured, Report
 from distill.people.assets import Part, load_assets
 from engines import Identity, Session, Status, SwapSettings, UnsuitablePhoto, enroll, load
 from engines.face.track import FaceTracker
-from engines.types import Box, Floats, Rgb
+from engines.types import Floats, Rgb
 
 REGION_PARTS: dict[str, tuple[Part, ...]] = {
     "skin": (Part.SKIN,),
@@ -46,7 +45,6 @@ REGION_PARTS: dict[str, tuple[Part, ...]] = {
 }
 BAND_SHARE = 0.02  # of the face's width: half the band in which a seam is looked for
 LEAST_HIDDEN = 0.02  # of the face's outline: from here on a frame counts as one with something in front
-DLIB_SIDE, DLIB_MIDDLE = 1.18, 0.49  # of the face's width, and of its landmarks' height from above
 Say = Callable[[str], None]
 
 
@@ -166,14 +164,6 @@ def stranger(judge: Judge, shown: Rgb, truth: Clip, frame: int) -> float:
     """How far the shown face is from the true one to the judge, who looks at the same place in both."""
     box = dlib_box(truth.landmarks[frame])
     return distance(judge.describe(shown, box), judge.describe(truth.rgb[frame], box))
-
-
-def dlib_box(landmarks_N3: Floats) -> Box:
-    """The box that dlib's detector draws round such a face: a square, brows to chin."""
-    low, high = landmarks_N3[:, :2].min(axis=0), landmarks_N3[:, :2].max(axis=0)
-    x, y = (low[0] + high[0]) / 2, low[1] + DLIB_MIDDLE * (high[1] - low[1])
-    half = DLIB_SIDE * face_width_px(landmarks_N3) / 2
-    return Box(float(x - half), float(y - half), float(x + half), float(y + half))
 
 
 def run(data: Path, settings: SwapSettings, quick: bool, say: Say, keep: Path | None = None) -> Report:

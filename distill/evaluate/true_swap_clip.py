@@ -22,7 +22,6 @@ FRAME_PX, SOURCE_PX = 256, 384
 BATCH = 4
 HALF = 128  # of 255: what covers a pixel more than this is what the pixel shows
 FACE_PARTS = (Part.SKIN, Part.LIPS, Part.MOUTH, Part.TEETH, Part.EYE, Part.BROW, Part.LASH)
-LEFT_CHEEK, RIGHT_CHEEK = 454, 234  # between them lies the face's width
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +106,3 @@ def outlined(clip: Clip, frame: int) -> Mask:
     canvas = Image.new("L", (width_px, height_px))
     ImageDraw.Draw(canvas).polygon(corners, fill=1)
     return np.asarray(canvas, bool)
-
-
-def face_width_px(landmarks_N3: Floats) -> float:
-    """Distance of both cheeks in space, so that a turned face is as wide as a frontal one."""
-    return float(np.linalg.norm(landmarks_N3[LEFT_CHEEK] - landmarks_N3[RIGHT_CHEEK]))

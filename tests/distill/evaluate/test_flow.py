@@ -16,7 +16,7 @@ def cloth(seed: int = 0) -> Floats:
     """A picture with texture at several scales, levels."""
     rng = np.random.default_rng(seed)
     layers = [ndimage.gaussian_filter(rng.standard_normal((SIDE, SIDE)), sigma, mode="wrap") for sigma in (1.5, 3, 8)]
-    made = sum(layer / layer.std() for layer in layers)
+    made = np.sum([layer / layer.std() for layer in layers], axis=0)
     return np.asarray(128 + 25 * made, np.float32)
 
 
@@ -32,7 +32,8 @@ def evenly(x: float, y: float) -> Floats:
 def turning(degrees: float, zoom: float) -> Floats:
     rows, columns = np.meshgrid(np.arange(SIDE) - SIDE / 2, np.arange(SIDE) - SIDE / 2, indexing="ij")
     c, s = zoom * np.cos(np.radians(degrees)) - 1, zoom * np.sin(np.radians(degrees))
-    return np.stack([c * columns - s * rows, s * columns + c * rows], -1).astype(np.float32)
+    made: Floats = np.stack([c * columns - s * rows, s * columns + c * rows], -1).astype(np.float32)
+    return made
 
 
 def error_px(found: Floats, motion: Floats, edge: int = 12) -> float:

@@ -14,12 +14,12 @@ from PIL import Image
 
 from distill.evaluate import true_swap
 from distill.evaluate.held_out import PASSING, VERSION, HeldOut, held_out
-from distill.evaluate.judge import Judge, judge_is_available, overlap
-from distill.evaluate.true_swap import LEAST_HIDDEN, compare, dlib_box, front, progress, stranger
+from distill.evaluate.judge import Judge, dlib_box, judge_is_available, overlap
+from distill.evaluate.metrics import face_width_px
+from distill.evaluate.true_swap import LEAST_HIDDEN, compare, front, progress, stranger
 from distill.evaluate.true_swap_clip import (
     Rendered,
     behind,
-    face_width_px,
     in_front_of_face,
     inside_face,
     outlined,
