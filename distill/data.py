@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
@@ -32,6 +33,27 @@ Kind = Literal["image", "video"]
 OF_SOURCES, OF_OCCLUDERS = 7, 8  # keep the photos' degradations and the occluders apart from the clip's
 
 
+# Who enrols takes a better picture than a call's: sharper, brighter, and in colour.
+PHOTOS = DegradeSettings(
+    defocus=0.15,
+    defocus_most_px=1.2,
+    motion=0.1,
+    motion_most_px=3,
+    rescale=0.3,
+    rescale_least=0.5,
+    noise=0.4,
+    colour=0.5,
+    gamma_least=0.85,
+    gamma_most=1.2,
+    grey=0,
+    erase=0,
+    jpeg=0.6,
+    h264=0,
+    quality_least=50,
+    quality_most=95,
+)
+
+
 class DataSettings(StrictModel):
     """What decides the samples; a state of one run is refused by a run with other settings."""
 
@@ -43,7 +65,10 @@ class DataSettings(StrictModel):
     videos_a_batch: int = Field(2, ge=1, description="samples of a video batch, per rank")
     occlude: float = Field(0.25, ge=0, le=1, description="share of samples with something passing before the face")
     degrade: DegradeSettings | None = Field(DegradeSettings(), description="what camera and call do to the pictures")
+    degrade_photos: DegradeSettings | None = Field(PHOTOS, description="what is done to the identity's photos")
     degrade_truth: bool = Field(True, description="the truth as the same bad camera would have seen it")
+    aligned: bool = Field(True, description="crops; no: whole frames of that side, as the live path gets them")
+    photo_px: int = Field(0, ge=0, le=2048, description="side of the photos of whole frames; 0: as the frames")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +138,10 @@ class Dataset:
     ahead: int = 2
     device: str = "cpu"
 
+    def maker(self) -> Maker:
+        """What makes single samples and batches of this data; enter it to open the sources."""
+        return Maker(self, ResumeState(fingerprint=self.fingerprint()))
+
     def fingerprint(self) -> str:
         """Of everything that decides the samples; not of ranks and workers, which do not."""
         described = [(spec.describe(), share) for spec, share in zip(self._specs, self._shares)]
@@ -132,10 +161,10 @@ class Dataset:
         if start.fingerprint != fingerprint:
             raise SettingError("the resume state belongs to other data or settings: start anew, or restore them")
         if self.workers:
-            with Feed(_Packer(_Maker(self, start)), start.step, self.workers, self.ahead) as feed:
+            with Feed(_Packer(Maker(self, start)), start.step, self.workers, self.ahead) as feed:
                 for step, packed in enumerate(feed, start.step):
                     yield _unpacked(packed, self.device), self.state_at(start, step + 1)
-        with _Maker(self, start) as maker:
+        with Maker(self, start) as maker:
             step = start.step
             while True:
                 yield maker.make(step), self.state_at(start, step + 1)
@@ -174,7 +203,7 @@ class Made:
     origin: tuple[str, int]
 
 
-class _Maker:
+class Maker:
     """Makes any batch of a rank. Opens its sources when it is entered; until then it can go to another process."""
 
     def __init__(self, dataset: Dataset, start: ResumeState) -> None:
@@ -182,7 +211,7 @@ class _Maker:
         self._shares = dataset._shares
         self._opened: dict[int, Source] = {}
 
-    def __enter__(self) -> _Maker:
+    def __enter__(self) -> Maker:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -199,26 +228,35 @@ class _Maker:
         first = (state.videos if clips else state.images) + dataset.rank * size
         return _collated("video" if clips else "image", [self._sample(clips, first + n) for n in range(size)])
 
+    def one(self, kind: Kind, number: int) -> Batch:
+        """Sample `number` of its kind alone, as a batch of one: the same as in the batch that it comes in."""
+        return _collated(kind, [self._sample(kind == "video", number)])
+
     def _sample(self, clips: bool, number: int) -> Made:
         settings = self._dataset.settings
         which, ordinal = source_of(settings.seed, clips, number, self._shares)
         spec = self._dataset._specs[which]
         if which not in self._opened:
             self._opened[which] = spec.open()
-        wanted = Wanted(settings.seed, ordinal, settings.frames if clips else 1, settings.sources, settings.size_px)
+        frames = settings.frames if clips else 1
+        wanted = Wanted(
+            settings.seed, ordinal, frames, settings.sources, settings.size_px, settings.aligned, settings.photo_px
+        )
         sample = _on(self._opened[which].make(wanted), "cpu" if self._dataset.workers else self._dataset.device)
         seed = (settings.seed, int(clips), number)
         sample, covered = _occluded(sample, settings.occlude, seed)
         erased = torch.zeros_like(covered, dtype=torch.bool)
         if settings.degrade is not None:
             sample, erased = _degraded(sample, settings, seed)
+        if settings.degrade_photos is not None:
+            sample = _photographed(sample, settings.seed, settings.degrade_photos)
         return Made(sample, covered, erased, (spec.name, ordinal))
 
 
 class _Packer:
     """A maker whose batches travel between processes as plain arrays: shared memory would run out of file handles."""
 
-    def __init__(self, maker: _Maker) -> None:
+    def __init__(self, maker: Maker) -> None:
         self._maker = maker
 
     def __enter__(self) -> _Packer:
@@ -267,18 +305,27 @@ def _occluded(sample: Sample, share: float, seed: tuple[int, ...]) -> tuple[Samp
 
 
 def _degraded(sample: Sample, settings: DataSettings, seed: tuple[int, ...]) -> tuple[Sample, Tensor]:
-    """Target, truth and twin alike; each photo of the identity in its own way."""
+    """Target, truth and twin alike; and where nothing of them is left."""
     together = {"target": sample.target_THW3, "twin": sample.twin_THW3}
     if settings.degrade_truth:
         together["truth"] = sample.truth_THW3
     done = degrade(together, seed, settings.degrade)
-    photos = [
-        degrade({"photo": photo[None]}, (*seed, OF_SOURCES, n), settings.degrade).pictures["photo"]
-        for n, photo in enumerate(sample.sources_SHW3)
-    ]
     truth = done.pictures.get("truth", sample.truth_THW3)
-    clip = Sample(done.pictures["target"], truth, done.pictures["twin"], torch.cat(photos), sample.landmarks_TN3)
+    clip = replace(sample, target_THW3=done.pictures["target"], truth_THW3=truth, twin_THW3=done.pictures["twin"])
     return clip, done.erased_THW
+
+
+def _photographed(sample: Sample, seed: int, settings: DegradeSettings) -> Sample:
+    """Each photo of the identity degraded in its own way, the same photo always in the same."""
+    photos = [
+        degrade({"photo": photo[None]}, (seed, OF_SOURCES, _crc(photo)), settings).pictures["photo"]
+        for photo in sample.sources_SHW3
+    ]
+    return replace(sample, sources_SHW3=torch.cat(photos))
+
+
+def _crc(photo: Tensor) -> int:
+    return zlib.crc32(photo.cpu().numpy().tobytes())
 
 
 def _collated(kind: Kind, made: Sequence[Made]) -> Batch:

@@ -85,11 +85,16 @@ def triplet(
     facts: AssetFacts = STANDARD,
     split: Split = "train",
     sources: int | None = None,
+    who: int | None = None,
 ) -> Triplet:
-    """The triplet of that number. frames >= 1; sources: how many photos, by lot if not given. Needs no pixels."""
+    """The triplet of that number. frames >= 1; sources: how many photos, by lot if not given. Needs no pixels.
+
+    who: the number of another triplet, to swap with the same identity by the same photos.
+    """
 
     def rng(part: Part) -> Generator:
-        return generator(split, dataset_seed, index, part)
+        of_identity = who is not None and part in (Part.IDENTITY, Part.SOURCES)
+        return generator(split, dataset_seed, who if of_identity and who is not None else index, part)
 
     driver, identity, twin = (
         sample_person(rng(part), facts, split) for part in (Part.DRIVER, Part.IDENTITY, Part.TWIN)
@@ -151,12 +156,14 @@ class RenderedTriplet:
     twin: Render
 
 
-def render_triplet(assets: Assets, sample: Triplet, size_px: int, whole_identity: bool = False) -> RenderedTriplet:
-    """Renders a triplet. The truth wears the driver's hair and glasses unless `whole_identity`."""
+def render_triplet(
+    assets: Assets, sample: Triplet, size_px: int, whole_identity: bool = False, photo_px: int = 0
+) -> RenderedTriplet:
+    """Renders a triplet. The truth wears the driver's hair and glasses unless `whole_identity`. photo_px: side of the
+    sources, if another."""
     from distill.people.render import render
 
     wanted = sample.truth if whole_identity else sample.worn
-    sources, target, truth, twin = (
-        render(assets, shots, size_px) for shots in (sample.sources, sample.target, wanted, sample.twin)
-    )
+    sources = render(assets, sample.sources, photo_px or size_px)
+    target, truth, twin = (render(assets, shots, size_px) for shots in (sample.target, wanted, sample.twin))
     return RenderedTriplet(sample, sources, target, truth, twin)

@@ -21,13 +21,13 @@ from engines.types import Floats
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One swap with its truth, aligned on the target's face.
+    """One swap with its truth, aligned on the target's face, or whole frames as a camera gives them (`Wanted.aligned`).
 
     target_THW3     uint8, whose face is to be replaced
     truth_THW3      uint8, what the swap should look like
     twin_THW3       uint8, somebody who does the same as the target, for its attributes; without one: the target
-    sources_SHW3    uint8, photos of the identity, each aligned on its own face
-    landmarks_TN3   float32 on the target's crop
+    sources_SHW3    uint8, photos of the identity, each aligned on its own face where the frames are
+    landmarks_TN3   float32 on the target
     """
 
     target_THW3: Tensor
@@ -39,13 +39,19 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is asked of a source: sample number `ordinal` of its kind, which only the seed and it decide."""
+    """What is asked of a source: sample number `ordinal` of its kind, which only the seed and it decide.
+
+    aligned   False: whole frames, as the live path gets them. A source that has nothing but crops gives those
+    photo_px  side of the sources where they are not as large as the frames; 0: they are. Only of whole frames
+    """
 
     seed: int
     ordinal: int
     frames: int
     sources: int
     size_px: int
+    aligned: bool = True
+    photo_px: int = 0
 
     @property
     def index(self) -> int:

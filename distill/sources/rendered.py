@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,16 +20,21 @@ FINER = 1.5  # rendered side over the crop's: a face fills less of the render th
 
 @dataclass(frozen=True, slots=True)
 class RenderedPeople:
-    """`device`: where to render and crop. split: "held_out" for watching a training from outside."""
+    """`device`: where to render and crop. split: "held_out" for watching a training from outside.
+
+    same_person: how many samples in a row swap with the same identity, by the same photos: enrolling costs more than
+    rendering small pictures. Drivers and twins are others every time.
+    """
 
     data_folder: Path
     device: str = "cpu"
     split: Split = "train"
     whole_identity: bool = False  # the truth has the identity's own hair and glasses, too
     name: str = "rendered"
+    same_person: int = 1
 
     def describe(self) -> str:
-        return f"{self.name} {self.split} {self.whole_identity}"
+        return f"{self.name} {self.split} {self.whole_identity} {self.same_person}"
 
     def open(self) -> Source:
         from distill.people.assets import load_assets
@@ -44,10 +49,16 @@ class _Opened:
     _closed: bool = field(default=False)
 
     def make(self, wanted: Wanted) -> Sample:
-        drawn = triplet(wanted.seed, wanted.index, wanted.frames, split=self.spec.split, sources=wanted.sources)
-        side_px = round(wanted.size_px * FINER)
-        pictures = render_triplet(self.assets, drawn, side_px, self.spec.whole_identity)
+        spec = self.spec
+        first = replace(wanted, ordinal=wanted.ordinal // spec.same_person * spec.same_person).index
+        drawn = triplet(wanted.seed, wanted.index, wanted.frames, split=spec.split, sources=wanted.sources, who=first)
+        side_px = round(wanted.size_px * FINER) if wanted.aligned else wanted.size_px
+        photo_px = 0 if wanted.aligned else wanted.photo_px
+        pictures = render_triplet(self.assets, drawn, side_px, spec.whole_identity, photo_px)
         landmarks = pictures.target.landmarks_BN3.cpu().numpy().astype(np.float32)
+        if not wanted.aligned:
+            frames = (pictures.target.rgb_BHW3, pictures.truth.rgb_BHW3, pictures.twin.rgb_BHW3)
+            return Sample(*frames, pictures.sources.rgb_BHW3, pictures.target.landmarks_BN3.float())
         target, (truth, twin), on_crop = aligned(
             pictures.target.rgb_BHW3, (pictures.truth.rgb_BHW3, pictures.twin.rgb_BHW3), landmarks, wanted.size_px
         )

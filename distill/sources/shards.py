@@ -10,7 +10,7 @@ import io
 import json
 from bisect import bisect_right
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 
@@ -72,11 +72,11 @@ class _Opened:
                 raise BadShard(f"{shard.path}: clips of {len(names)} frames; {wanted.frames} were asked for")
             start = int(rng.integers(len(names) - wanted.frames + 1))
             chosen = range(start, start + wanted.frames)
-            truth, factor = _resized([members[names[n]] for n in chosen], wanted.size_px, shard.path)
+            truth, factor = _resized([members[names[n]] for n in chosen], wanted, shard.path)
             twins = [names[n].removesuffix(".jpg") + TWIN for n in chosen]
             twin = truth
             if all(name in members for name in twins):
-                twin, _ = _resized([members[name] for name in twins], wanted.size_px, shard.path)
+                twin, _ = _resized([members[name] for name in twins], wanted, shard.path)
             stored = np.load(io.BytesIO(members["landmarks.npy"]), allow_pickle=False)
             landmarks = _scaled(stored[list(chosen), :SKIN_LANDMARKS], factor)
             sources = self._sources(rng, at, clip, names, wanted)
@@ -93,7 +93,8 @@ class _Opened:
             members = self._shards[at][pick]
             of_clip = _frames(members)
             photos.append(members[of_clip[int(rng.integers(len(of_clip)))]])
-        return _resized(photos, wanted.size_px, self._shards[at].path)[0]
+        as_photos = replace(wanted, size_px=wanted.photo_px or wanted.size_px)
+        return _resized(photos, as_photos, self._shards[at].path)[0]
 
     def _people_of(self, at: int) -> list[str]:
         if at not in self._people:
@@ -108,10 +109,14 @@ def _frames(members: dict[str, bytes]) -> list[str]:
     return sorted(name for name in members if name.endswith(".jpg") and not name.endswith(TWIN))
 
 
-def _resized(files: list[bytes], size_px: int, path: Path) -> tuple[Tensor, float]:
-    """Decoded and, where the shard holds larger crops, shrunk; and the factor by which they were."""
+def _resized(files: list[bytes], wanted: Wanted, path: Path) -> tuple[Tensor, float]:
+    """Decoded and, where the shard holds larger crops, shrunk; and the factor by which they were.
+
+    Where whole frames are wanted, crops are given that are no larger than they are stored.
+    """
     pictures = tensor(np.stack([np.asarray(Image.open(io.BytesIO(content)).convert("RGB")) for content in files]))
     side = pictures.shape[1]
+    size_px = wanted.size_px if wanted.aligned else min(wanted.size_px, side)
     if side < size_px:
         raise BadShard(f"{path}: crops of {side} px; {size_px} were asked for")
     if side > size_px:

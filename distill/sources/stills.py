@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import zlib
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+import torch
 
 from distill.errors import DataMissing
 from distill.sources.base import Sample, Source, Wanted, aligned, tensor
@@ -19,37 +22,53 @@ log = logging.getLogger(__name__)
 
 FINER = 1.5  # a still's side over the crop's
 REMEMBERED = 16  # portraits that are kept ready
+HELD_OUT_EACH = 10
 
 
 @dataclass(frozen=True, slots=True)
 class MovingStills:
-    """`portraits`: folder with photos; `data_folder`: where the ICT model lies (the mouth's inside is rendered)."""
+    """`portraits`: folder with photos; `data_folder`: where the ICT model lies (the mouth's inside is rendered).
+
+    split: of all portraits one in HELD_OUT_EACH, by name, is kept apart for watching a training from outside; "all"
+    keeps none. same_person: how many samples in a row are of one portrait, with the same sources.
+    """
 
     data_folder: Path
     portraits: Path
     name: str = "stills"
+    split: Literal["all", "train", "held_out"] = "all"
+    same_person: int = 1
 
     def files(self) -> list[Path]:
         """Raises DataMissing where there are none."""
         found = sorted(path for path in self.portraits.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+        if self.split != "all":
+            found = [path for path in found if is_held_out(path.name) == (self.split == "held_out")]
         if not found:
             raise DataMissing(f"{self.portraits}: no portraits in it")
         return found
 
     def describe(self) -> str:
-        return f"{self.name} " + " ".join(path.name for path in self.files())
+        return f"{self.name} {self.split} {self.same_person} " + " ".join(path.name for path in self.files())
 
     def open(self) -> Source:
-        return _Opened(self.files(), PortraitReader(self.data_folder))
+        return _Opened(self, self.files(), PortraitReader(self.data_folder))
+
+
+def is_held_out(name: str) -> bool:
+    """Whether a portrait of that name is kept apart: a property of the name, so more portraits change nothing."""
+    return zlib.crc32(name.encode()) % HELD_OUT_EACH == 0
 
 
 class _Opened:
-    def __init__(self, files: list[Path], reader: PortraitReader) -> None:
-        self._files, self._reader = files, reader
+    def __init__(self, spec: MovingStills, files: list[Path], reader: PortraitReader) -> None:
+        self._spec, self._files, self._reader = spec, files, reader
         self._ready: OrderedDict[tuple[int, int], Portrait | None] = OrderedDict()
 
     def make(self, wanted: Wanted) -> Sample:
-        portrait = self._portrait(wanted)
+        if not wanted.aligned:
+            return self._whole(wanted)
+        portrait = self._portrait(wanted, round(wanted.size_px * FINER))
         swap = self_swap(portrait, wanted.seed, wanted.index, wanted.frames, wanted.sources)
         truth = np.stack([frame.rgb_HW3 for frame in swap.targets])
         landmarks = np.stack([frame.landmarks_N3[:SKIN_LANDMARKS] for frame in swap.targets])
@@ -58,13 +77,25 @@ class _Opened:
         sources, _, _ = aligned(tensor(swap.source_rgb_VHW3), (), of_sources, wanted.size_px)
         return Sample(target, true, target, sources, on_crop)
 
+    def _whole(self, wanted: Wanted) -> Sample:
+        """Whole frames, and photos of a size of their own: views that all samples of this person share."""
+        first = replace(wanted, ordinal=wanted.ordinal // self._spec.same_person * self._spec.same_person)
+        photos = self_swap(
+            self._portrait(wanted, wanted.photo_px or wanted.size_px), wanted.seed, first.index, 1, wanted.sources
+        ).source_rgb_VHW3
+        swap = self_swap(self._portrait(wanted, wanted.size_px), wanted.seed, wanted.index, wanted.frames, 0)
+        truth = tensor(np.stack([frame.rgb_HW3 for frame in swap.targets]))
+        landmarks = np.stack([frame.landmarks_N3[:SKIN_LANDMARKS] for frame in swap.targets])
+        target = tensor(swap.driver_THW3)
+        return Sample(target, truth, target, tensor(photos), torch.from_numpy(landmarks.astype(np.float32)))
+
     def close(self) -> None:
         self._reader.close()
 
-    def _portrait(self, wanted: Wanted) -> Portrait:
+    def _portrait(self, wanted: Wanted, side_px: int) -> Portrait:
         """The portrait of that number; where it does not lend itself to moving, the next one that does."""
-        side_px = round(wanted.size_px * FINER)
-        first = nth(wanted.seed, wanted.frames > 1, wanted.ordinal, len(self._files))
+        person = wanted.ordinal // self._spec.same_person
+        first = nth(wanted.seed, wanted.frames > 1, person, len(self._files))
         for further in range(len(self._files)):
             portrait = self._read((first + further) % len(self._files), side_px)
             if portrait is not None:

@@ -57,7 +57,8 @@ def self_swap(portrait: Portrait, seed: int, index: int, frames: int = 1, views:
     in_other_light = [disturbed(view, disturbance(rng), everywhere=True) for view in sources]
     one = disturbance(rng)  # a clip's face is disturbed alike in all of its frames
     driver = np.stack([disturbed(frame, one, everywhere=False) for frame in targets])
-    return SelfSwap(portrait.name, sources, np.stack(in_other_light), driver, targets)
+    photos = np.stack(in_other_light) if in_other_light else np.zeros((0, *targets[0].rgb_HW3.shape), np.uint8)
+    return SelfSwap(portrait.name, sources, photos, driver, targets)
 
 
 def disturbance(rng: np.random.Generator) -> Disturbance:
