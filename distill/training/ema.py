@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ class Average:
         trained = {name: weight for name, weight in module.named_parameters() if weight.requires_grad}
         self.decay, self.warm_up = decay, warm_up
         self.updates = 0
-        self._weights = trained
+        self._module = module
         self._average = {name: weight.detach().float().clone() for name, weight in trained.items()}
 
     @torch.no_grad()
@@ -28,8 +29,9 @@ class Average:
         """Takes the module's weights in."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.warm_up else self.decay
         if self._average:
-            weights = [weight.detach().float() for weight in self._weights.values()]
-            torch._foreach_lerp_(list(self._average.values()), weights, 1 - decay)
+            weights = self._weights()
+            new = [_as(weights[name].detach(), average).float() for name, average in self._average.items()]
+            torch._foreach_lerp_(list(self._average.values()), new, 1 - decay)
         self.updates += 1
 
     @torch.no_grad()
@@ -42,16 +44,15 @@ class Average:
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """Lends the module the average's weights; afterwards it has its own again, to the bit."""
-        own = {name: weight.detach().clone() for name, weight in self._weights.items()}
+        weights = self._weights()
+        own = {name: weights[name].detach().clone() for name in self._average}
         try:
-            with torch.no_grad():
-                for name, weight in self._weights.items():
-                    weight.copy_(self._average[name])
+            self.copy_to(self._module)
             yield
         finally:
             with torch.no_grad():
-                for name, weight in self._weights.items():
-                    weight.copy_(own[name])
+                for name, weight in own.items():
+                    weights[name].copy_(weight)
 
     def state(self) -> dict[str, Tensor]:
         """The tensors themselves, by the weights' names, and how many updates there were."""
@@ -62,3 +63,14 @@ class Average:
         self.updates = int(state["updates"])
         for name, average in self._average.items():
             average.copy_(state[name])
+
+    def _weights(self) -> dict[str, nn.Parameter]:
+        """Looked up anew: FSDP puts others in their place."""
+        return dict(self._module.named_parameters())
+
+
+def _as(weight: Tensor, average: Tensor) -> Tensor:
+    """The weight whole, if it is spread over ranks and the average is not: made before, by a stage for itself."""
+    if hasattr(weight, "full_tensor") and not hasattr(average, "full_tensor"):
+        return cast(Tensor, weight.full_tensor())
+    return weight

@@ -3,49 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from distill.errors import OtherRun
 from distill.training import checkpoint
 from distill.training.loop import Outcome, train
 from tests.distill.training.made_up import QUIET, Counted, MadeUp, settings
-
-ROOT = Path(__file__).parents[3]
-KILLED = """
-import os, signal, sys, torch
-from pathlib import Path
-torch.set_num_threads(1)
-from distill.training.loop import train
-from tests.distill.training.made_up import QUIET, Counted, MadeUp, settings
-
-class Dies(MadeUp):
-    def after_step(self, step, progress):
-        super().after_step(step, progress)
-        if step == int(sys.argv[2]):
-            os.kill(os.getpid(), int(sys.argv[3]))
-
-save_steps = int(sys.argv[4]) or None
-train(Dies(), Counted(), settings(), Path(sys.argv[1]), machine=QUIET.model_copy(update={"save_steps": save_steps}))
-"""
+from tests.distill.training.processes import killed
 
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)
-
-
-def killed(folder: Path, step: int, number: int, save_steps: int) -> int:
-    """A run in a process of its own, which gets a signal after so many steps. Its exit status."""
-    words = [sys.executable, "-c", KILLED, str(folder), str(step), str(number), str(save_steps)]
-    return subprocess.run(words, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False).returncode
 
 
 def run(folder: Path, given: list[int] | None = None, stage: MadeUp | None = None) -> Outcome:
