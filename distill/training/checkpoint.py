@@ -59,8 +59,9 @@ class Checkpoint:
     sha256: str = ""
 
     def tensors(self) -> dict[str, Tensor]:
+        """On the CPU, in memory of their own: not the file's, which goes one day."""
         with safe_open(self.path / TENSORS, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
 
 
 def fingerprint(configuration: Mapping[str, Any]) -> str:

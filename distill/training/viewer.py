@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import torch
 
-from distill.examples.types import Shown
+from distill.examples.types import Kind, Shown
 from distill.training import watch
 from distill.training.checkpoint import Place
 from distill.training.draws import Draws
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from distill.training.loop import Data
 
 FOLDER = "watch"
+SOON = 4
+KINDS = get_args(Kind)
 
 
 class Viewer:
@@ -54,13 +56,15 @@ class Viewer:
 
 
 def first_batches(data: Data) -> list[Shown]:
-    """The data's first batch of each kind: two batches at most, since kinds alternate."""
+    """The data's first batch of each kind that comes soon: kinds mostly alternate."""
     found: dict[str, Shown] = {}
     iterator = data.batches()
     try:
-        for _ in range(2):
-            shown, _state = next(iterator)
+        for _ in range(SOON):
+            shown, _ = next(iterator)
             found.setdefault(shown.kind, shown)
+            if len(found) == len(KINDS):
+                break
     finally:
         if hasattr(iterator, "close"):
             iterator.close()

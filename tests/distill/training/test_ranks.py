@@ -21,9 +21,7 @@ from tests.distill.training.processes import DIES_AT, STEPS, gradients, two_rank
 def close(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
     assert set(one) == set(other)
     for name, value in one.items():
-        torch.testing.assert_close(
-            value, other[name], rtol=1e-4, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}"
-        )
+        assert torch.allclose(value, other[name], rtol=1e-4, atol=1e-6), name
 
 
 @pytest.mark.parametrize("form", ["copies", "shards"])
