@@ -15,6 +15,7 @@ import pytest
 from distill.data import DataSettings
 from distill.degrade import DegradeSettings
 from distill.evaluate.settings import TrueSwapConfig
+from distill.examples.settings import BatchSettings, ExampleSettings
 from distill.prepare.settings import PrepareSettings
 from engines import StrictModel, SwapSettings
 from engines.build.settings import BuildSettings
@@ -32,6 +33,8 @@ MODELS: tuple[type[StrictModel], ...] = (
     config.EnrollConfig,
     config.IdentitiesConfig,
     PrepareSettings,
+    ExampleSettings,
+    BatchSettings,
     TrueSwapConfig,
     DataSettings,
     DegradeSettings,
