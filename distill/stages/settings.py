@@ -13,6 +13,23 @@ class AutoencoderSettings(StrictModel):
     """Pixels to latents and back (VidFaceVAE, arXiv 2412.11279, section 3.3)."""
 
     kind: Literal["autoencoder"] = "autoencoder"
+    perceptual: float = Field(0.5, ge=0, description="weight of the error as it is seen (losses.perceptual)")
+    colour: float = Field(1.0, ge=0, description="weight of the error of tone (losses.picture.colour)")
+    changes: float = Field(0.5, ge=0, description="weight of the error from frame to frame; clips only")
+    kl: float = Field(1e-4, ge=0, description="weight of the posterior's divergence from the prior")
+    moments: float = Field(0.1, ge=0, description="weight of what keeps each latent channel's mean and spread")
+    latent_noise: float = Field(
+        0.1, ge=0, le=1, description="most noise on latents before they are decoded, in standard deviations"
+    )
+    adversarial: float = Field(0.0, ge=0, description="weight of a critic of pictures (hinge GAN); 0: none")
+    adversarial_from: float = Field(0.5, ge=0, le=1, description="progress of the run from which the critic counts")
+    proxies: float = Field(0.25, ge=0, le=1, description="share of examples of which the proxy's picture is learned")
+    masked: float = Field(0.15, ge=0, le=1, description="share of which the picture without a face is learned")
+    face: float = Field(3.0, ge=1, description="how much more an error counts in the face than outside of it")
+    features: float = Field(3.0, ge=0, description="... and how much on top of that on eyes and mouth")
+    video_share: float = Field(2 / 3, ge=0, le=1, description="what clips count beside stills (VividFace: 2 of 3)")
+    match: float = Field(1.0, ge=0, description="weight of the distance from a large autoencoder's latents")
+    match_pictures: bool = Field(False, description="with a large autoencoder: learn its pictures, not the truth")
 
 
 class ConditionSettings(StrictModel):
