@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from engines.build.export_onnx import exported_program
-from engines.runtimes.compiled import require_compiler
+from engines.runtimes.compiled import JOINED, require_compiler
 
 
 def build_package(module: nn.Module, path: Path, tuned: bool = False) -> None:
@@ -30,5 +30,5 @@ def build_package(module: nn.Module, path: Path, tuned: bool = False) -> None:
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch._inductor.aoti_compile_and_package(
-            program, package_path=str(path), inductor_configs={"freezing": True, "max_autotune": tuned}
+            program, package_path=str(path), inductor_configs={"freezing": True, "max_autotune": tuned, **JOINED}
         )

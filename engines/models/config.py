@@ -62,6 +62,9 @@ class DenoiserConfig(StrictModel):
     blocks: int = Field(2, ge=1, description="residual blocks per level")
     attention: tuple[bool, ...] = Field(description="levels with spatial self- and cross-attention")
     temporal: tuple[bool, ...] = Field(description="levels with temporal attention; leave the finest out first")
+    upward: Literal["every", "last"] = Field(
+        "every", description="layers of such a level that have them on the way up: all blocks + 1, or only the last"
+    )
     middle_attention: bool = True
     middle_temporal: bool = True
     heads: int = Field(8, ge=1)

@@ -98,14 +98,15 @@ class Context:
 
 
 class Layer(nn.Module):
-    """A residual block, then attention over places and tokens, then over time, where the level has them."""
+    """A residual block, then attention over places and tokens, then over time, where the level has them; a layer that
+    is not `attending` has neither."""
 
-    def __init__(self, config: DenoiserConfig, level: int, channels: int) -> None:
+    def __init__(self, config: DenoiserConfig, level: int, channels: int, attending: bool = True) -> None:
         super().__init__()
         width = config.widths[level]
         self.res = ResBlock(config.norm, channels, width, 4 * config.widths[0])
-        self.spatial = spatial(config, width) if config.attention[level] else None
-        self.temporal = temporal(config, width) if config.temporal[level] else None
+        self.spatial = spatial(config, width) if attending and config.attention[level] else None
+        self.temporal = temporal(config, width) if attending and config.temporal[level] else None
 
     def forward(self, x_NCHW: Tensor, context: Context) -> Tensor:
         x = cast(Tensor, self.res(x_NCHW, context.time_NF))
@@ -161,7 +162,7 @@ class Up(nn.Module):
         above = widths[max(level - 1, 0)]
         entering = width if self.narrow else below
         self.layers = nn.ModuleList(
-            Layer(config, level, (entering if i == 0 else width) + skip)
+            Layer(config, level, (entering if i == 0 else width) + skip, config.upward == "every" or i == config.blocks)
             for i, skip in enumerate([width] * config.blocks + [above])
         )
         self.enlarge: nn.Conv2d | None = None

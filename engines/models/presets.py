@@ -1,6 +1,7 @@
 """The configurations that we ship weights for, complete, as functions. `of(name)` finds one by name.
 
-tiny  256 px on any CPU in real time: no group norm, temporal attention at 16x16 and 8x8 only.
+tiny  256 px on any CPU in real time: no group norm; attention, in time too, at 16x16 on the way down and up and at
+      8x8 in the middle, since many small products cost a CPU more than their FLOP (docs/log.md).
 base  384 px on consumer GPUs.
 full  VividFace's shape (arXiv 2412.11279): SD1.5's UNet at 512 px, 13 input channels, AnimateDiff's motion modules on
       every level (arXiv 2307.04725), decoupled attention to face tokens.
@@ -55,10 +56,11 @@ def tiny(steps: int = 1, window: WindowConfig | None = None) -> SwapperConfig:
         ),
         denoiser=DenoiserConfig(
             latent_channels=8,
-            widths=(64, 128, 192),
+            widths=(64, 128, 256),
             blocks=1,
-            attention=(False, True, True),
-            temporal=(False, True, True),
+            attention=(False, True, False),
+            temporal=(False, True, False),
+            upward="last",
             heads=4,
             token_width=128,
             norm="rms",

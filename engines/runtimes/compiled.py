@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -33,6 +34,9 @@ from engines.runtimes.torch_graph import (
     spec_of,
     use_threads,
 )
+
+# For a CPU: products of one and the same input (query, key and value) become one product.
+JOINED: Mapping[str, bool] = MappingProxyType({"cpp.enable_concat_linear": True})
 
 
 class PackageRuntime:
@@ -184,6 +188,6 @@ def _compile(module: nn.Module, freeze: bool, tuned: bool) -> Callable[..., tupl
         module,
         fullgraph=True,
         dynamic=False,
-        options={"freezing": freeze, "max_autotune": tuned, "triton.cudagraphs": False},
+        options={"freezing": freeze, "max_autotune": tuned, "triton.cudagraphs": False, **JOINED},
     )
     return compiled

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from engines.models import presets
@@ -136,3 +136,13 @@ def test_every_temporal_layer_has_its_number() -> None:
     config = DenoiserConfig(widths=(32, 64), attention=(True, False), temporal=(False, True), heads=4, blocks=2)
     levels = [level for level, _ in Denoiser(config).temporal_layers()]
     assert levels == [1] * 2 * (2 + 1 + 3), "two in each motion module: down, middle, up"
+
+
+def test_attention_in_the_last_layer_of_a_level_on_the_way_up() -> None:
+    """`tiny` attends three times: 16x16 going down, 8x8 in the middle, 16x16 going up."""
+    denoiser = Swapper(presets.tiny()).denoiser
+    assert [(ring.level, ring.head_width) for ring in denoiser.rings()] == [(1, 32), (2, 64), (1, 32)]
+    up_16 = denoiser.up[1].layers
+    assert isinstance(up_16, nn.ModuleList)
+    assert [layer.spatial is not None for layer in up_16] == [False, True]
+    assert [layer.temporal is not None for layer in up_16] == [False, True]
