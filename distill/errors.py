@@ -6,7 +6,14 @@ VividError
 │   └── NothingLeft     none of several videos can be used
 ├── BadShard        a shard that is cut, damaged or of another format; names the file
 ├── NotWritten      a file that cannot be written: the disk is full, the folder is read-only; names the file
-└── CannotConverge  settings of training that cannot teach what they are meant to; says why
+├── CannotConverge  settings of training that cannot teach what they are meant to; says why
+└── TrainingStopped a run that ended before its end; the last good checkpoint is as it was
+    ├── RunBusy         another process works in the folder; says which
+    ├── OtherRun        the folder holds a run of another configuration; names the fields that differ
+    ├── NotFinite       a loss or gradient is no finite number; names the file with the batch
+    ├── TooLittleMemory a step does not fit; says what would make it fit
+    ├── WillNotLearn    the loss on one batch did not fall
+    └── RankLost        another process of the run died or fell silent
 """
 
 from __future__ import annotations

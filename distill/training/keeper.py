@@ -45,12 +45,14 @@ class Keeper:
         """Loads the newest whole checkpoint, if there is one. Raises OtherRun."""
         found, self.passed_over = checkpoint.newest(self._folder)
         best, _ = checkpoint.newest(self._folder, BEST)
+        if found is not None:
+            checkpoint.same_run(found, self._configuration, self._frozen)
+        if self._learner.ranks.first:
+            with written_whole(self._path / CONFIGURATION) as file:
+                resolved = {**self._configuration, "machine": self._machine.model_dump(mode="json")}
+                file.write(json.dumps(resolved, indent=1).encode())
         if found is None:
-            if self._learner.ranks.first:
-                with written_whole(self._path / CONFIGURATION) as file:
-                    file.write(json.dumps(self._configuration, indent=1).encode())
             return Place()
-        checkpoint.same_run(found, self._configuration, self._frozen)
         self._learner.load(found.tensors())
         self._saved = found.place.step
         if best is not None and self._machine.best:

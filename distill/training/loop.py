@@ -57,6 +57,7 @@ def train(
     settings: TrainSettings,
     path: Path,
     *,
+    watched: Data | None = None,
     machine: MachineSettings | None = None,
     ranks: Ranks | None = None,
     configuration: Mapping[str, Any] | None = None,
@@ -65,6 +66,7 @@ def train(
 ) -> Outcome:
     """Trains until the run's end, or until SIGTERM or Ctrl-C. Then the first player has its first average's weights.
 
+    watched        what is looked at in mid-run: of people kept apart; None: the data's first batches
     configuration  of all that decides the numbers, resolved, as JSON has it; a checkpoint of another one is refused
 
     Raises TrainingStopped and what is below it, NotWritten, and whatever the data raises.
@@ -77,7 +79,7 @@ def train(
         place = keeper.resume()
         report = stack.enter_context(Report(path, machine, place.step, ranks.first, quiet))
         report.say(*keeper.passed_over)
-        viewer = Viewer(path, data, learner, report)
+        viewer = Viewer(path, watched or data, learner, report)
         if place.step == 0:
             preflight.check(learner, data, machine, report)
         pace = Pace.of(settings, clock, machine.replay)

@@ -35,7 +35,8 @@ def read(model: type[Config], values: Mapping[str, Any]) -> Config:
         return model.model_validate_json(json.dumps(values))
     except ValidationError as error:
         first = error.errors()[0]
-        path = ".".join(str(part) for part in first["loc"])
+        kind = values.get("stage", {}).get("kind")  # stands in the place as well, since it says which model it is
+        path = ".".join(str(part) for n, part in enumerate(first["loc"]) if (n, part) != (1, kind))
         raise SettingError(f"{path}: {first['msg']}; it was given {first['input']!r}") from error
 
 

@@ -50,7 +50,7 @@ class MachineSettings(StrictModel):
     )
     timeout_s: float = Field(600.0, gt=0, description="after which a silent rank is taken for dead")
     compile: bool = Field(False, description="torch.compile of the networks' blocks")
-    workers: int = Field(0, ge=0, description="processes that make batches ahead; 0: none")
+    workers: int = Field(1, ge=0, description="threads that read batches ahead; 0: none")
     save_minutes: float = Field(5.0, gt=0, description="between checkpoints")
     save_steps: int | None = Field(None, ge=1, description="between checkpoints, instead of minutes")
     keep: int = Field(2, ge=1, description="checkpoints that are kept, the best one apart")

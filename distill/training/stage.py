@@ -23,13 +23,19 @@ class Terms:
 class Stage(Protocol):
     """One stage of training: the autoencoder's, the teacher's, causal adaptation, consistency, self-rollout.
 
-    players  who is trained, by name, in order: each has an optimiser of its own and, but for critics, an average (EMA).
-             The first one is what comes out. Modules of `frozen` are not trained, but saved with their sha256
+    players  who is trained, by name, in order: each has an optimiser of its own. The first one is what comes out, and
+             has averages (EMA)
+    frozen   what is not trained and decides the numbers: checkpoints have its sha256
     """
 
-    name: str
-    players: Mapping[str, nn.Module]
-    frozen: Mapping[str, nn.Module]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def players(self) -> Mapping[str, nn.Module]: ...
+
+    @property
+    def frozen(self) -> Mapping[str, nn.Module]: ...
 
     def plan(self, step: int) -> Sequence[str]:
         """Which players move in this step, in this order."""
