@@ -72,6 +72,7 @@ class WeightsFact(StrictModel):
     file_sha256: str = ""
     licence: str = ""
     untrained: tuple[str, ...] = Field((), description="parts that are still random, by the weights' card")
+    loss_networks: tuple[str, ...] = Field((), description="networks that a loss looked through, by the weights' card")
 
 
 class Tolerance(StrictModel):

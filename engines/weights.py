@@ -60,6 +60,9 @@ class ModelCard(StrictModel):
     revision: str = Field(min_length=1, description="git revision of the code that made them, or `unknown`")
     sources: tuple[str, ...] = Field((), description="imported files, each with its sha256")
     untrained: tuple[str, ...] = Field((), description="parts that no source gave and that are still random")
+    loss_networks: tuple[str, ...] = Field(
+        (), description="networks that a loss looked through, each `NAME sha256:HEX`: as judges they are biased"
+    )
     metrics: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(default_factory=dict)
 
 

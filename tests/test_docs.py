@@ -14,7 +14,7 @@ import pytest
 
 from distill.data import DataSettings
 from distill.degrade import DegradeSettings
-from distill.evaluate.settings import TrueSwapConfig
+from distill.evaluate.settings import SwapEvalConfig, TrueSwapConfig
 from distill.examples.settings import BatchSettings, ExampleSettings
 from distill.prepare.settings import PrepareSettings
 from engines import StrictModel, SwapSettings
@@ -36,6 +36,7 @@ MODELS: tuple[type[StrictModel], ...] = (
     ExampleSettings,
     BatchSettings,
     TrueSwapConfig,
+    SwapEvalConfig,
     DataSettings,
     DegradeSettings,
 )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
-from distill.evaluate.settings import TrueSwapConfig
+from distill.evaluate.settings import SwapEvalConfig, TrueSwapConfig
 from engines import EngineUnavailable, SwapSettings, UnknownEngine, engine_names, nearest
 
+PATH = click.Path(path_type=Path)
+INCOMPLETE = 3  # exit status where something was left out that a person should know of
 INSTALL = 'pip install "vividstream[train]"'
 
 
@@ -43,14 +46,67 @@ def true_swap(**values: object) -> None:
 
     # The label is this product's own mark, and not on the true pictures.
     settings = SwapSettings(engine=config.engine, tone=config.tone, label=False)
-
-    def say(line: str) -> None:
-        click.echo(line, err=True)
-
-    report = run(config.data, settings, config.quick, say, config.pictures)
+    report = run(config.data, settings, config.quick, _say, config.pictures)
     click.echo(markdown(report, versions()))
     if config.out is not None:
         click.echo(f"written to {write(report, config.out, versions())}", err=True)
+
+
+@eval_group.command("swap")
+@click.option("--engine", help="engine to measure, by name [default: proxy]")
+@click.option("--set", multiple=True, metavar="KEY=VALUE", help="a setting of the engine; may be repeated")
+@click.option("--clips", multiple=True, type=PATH, help="video, or folder of videos, to swap; may be repeated")
+@click.option("--identity", multiple=True, help="whose face is worn; may be repeated [default: the built-in ones]")
+@click.option("--identities-dir", type=PATH, help="where enrolled identities lie [default: the user's data folder]")
+@click.option("--rendered", is_flag=True, default=None, help="swap clips of people who do not exist; truth is known")
+@click.option("--frames", type=PATH, help="folder of swaps that another program made; its layout: docs/evaluation.md")
+@click.option("--name", help="what the report calls it [default: the engine, or the folder]")
+@click.option("--quick", is_flag=True, default=None, help="two clips, two identities, 60 frames, every sixth looked at")
+@click.option("--every", type=int, help="look at every n-th frame [default: 1]")
+@click.option("--most-frames", type=int, help="of each clip, from its start [default: all]")
+@click.option("--rollout-s", type=float, help="play each clip on for that long, for drift [default: 0]")
+@click.option("--judge", multiple=True, metavar="KIND=FILE", help="dlib, or arcface=, adaface=, ir_se50=FILE.onnx")
+@click.option("--gallery", type=PATH, help="photos of other people, among whom the right one is to be found")
+@click.option("--blendshapes", type=PATH, help="face_landmarker.task [default: DATA/models/face_landmarker.task]")
+@click.option("--hopenet", type=PATH, help="Hopenet as an ONNX file, for poses")
+@click.option("--deep3d", type=PATH, help="Deep3DFaceRecon's network as an ONNX file, for expressions")
+@click.option("--fvd", multiple=True, metavar="KIND=FILE", help="i3d=FILE or videomae=FILE: TorchScript or ONNX")
+@click.option("--fvd-sha256", multiple=True, metavar="HEX", help="what each --fvd has to be, in the same order")
+@click.option("--lengths", multiple=True, type=int, help="frames of a clip for FVD [default: 32 and 128]")
+@click.option("--out", type=PATH, help="folder for report, sheet, and readings to go on from [default: only printed]")
+@click.option("--data", type=PATH, help="folder with people's data and models [default: ../shared/data]")
+def swap(**values: object) -> None:
+    """Measure swaps without a truth, or with one: identity, pose, expression, gaze, flicker, FVD, drift, speed.
+
+    With --out the same command goes on where it was ended. Exit status 3: done, but some swaps could not be measured;
+    they are named.
+    """
+    given = {name: value for name, value in values.items() if value is not None and value != ()}
+    config = SwapEvalConfig.read(given)
+    from distill.evaluate.swap_report import markdown, write
+    from distill.evaluate.swap_run import checked, run, write_sheet
+
+    checked(config)
+    need_torch("eval swap")
+    measured = run(config, _say)
+    click.echo(markdown(measured.report))
+    if config.out is not None:
+        click.echo(f"written to {write(measured.report, config.out)} and {write_sheet(measured, config.out)}", err=True)
+    if measured.report.refused:
+        sys.exit(INCOMPLETE)
+
+
+@eval_group.command("table")
+@click.argument("reports", nargs=-1, required=True, type=PATH)
+def table(reports: tuple[Path, ...]) -> None:
+    """Lay REPORTS of `eval swap` side by side, a line for each: VividFace's table and more."""
+    from distill.evaluate.swap_report import read, side_by_side
+
+    click.echo(side_by_side([read(path) for path in reports]))
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
 
 
 def need_torch(command: str) -> None:

@@ -6,6 +6,7 @@ that equals the input is read as the input, to the last bit, and a swap cannot m
 
 from __future__ import annotations
 
+import hashlib
 import math
 import struct
 import tempfile
@@ -29,7 +30,6 @@ EYES = ((33, 133, 159, 145, RIGHT_IRIS.start), (362, 263, 386, 374, LEFT_IRIS.st
 LEAST_OPEN = 0.12  # of an eye's width: below this the iris is a guess
 SHAPES = 52  # blendshapes; the first is "neutral" and means nothing
 BLENDSHAPES_FILE = "face_blendshapes.tflite"
-KNOWN_TASK = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
 # Which of the 478 landmarks the blendshape net takes (mediapipe: face_blendshapes_graph.cc, Apache-2.0).
 NEEDED = np.array(
     "0 1 4 5 6 7 8 10 13 14 17 21 33 37 39 40 46 52 53 54 55 58 61 63 65 66 67 70 78 80 81 82 84 87 88 91 93 95 103 "
@@ -66,6 +66,7 @@ class FaceReader:
     def __init__(self, blendshapes: Path | None = None) -> None:
         self._mesh = FaceMesh()
         self._shapes = None if blendshapes is None else Blendshapes(blendshapes)
+        self.sha256 = "" if blendshapes is None else hashlib.sha256(blendshapes.read_bytes()).hexdigest()
 
     def read(self, rgb_HW3: Rgb, square: Square) -> Face | None:
         """The face in that square; None where the net sees none."""

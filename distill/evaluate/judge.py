@@ -24,6 +24,7 @@ from engines.types import Box, Floats, Rgb
 Descriptor = NDArray[np.float64]  # [128]
 Points = NDArray[np.float64]  # [68, 2], dlib's 68 landmarks, x and y in frame pixels
 
+RECOGNISER = "dlib_face_recognition_resnet_model_v1.dat"
 FACE_PX = 150  # the recogniser's own chip size; smaller faces are enlarged to it before their landmarks are found
 MARGIN = 0.8  # of the box's width, kept on each side of it
 DLIB_SIDE, DLIB_MIDDLE = 1.18, 0.49  # of the face's width, and of its landmarks' height from above
@@ -76,8 +77,10 @@ class Judge:
         self._dlib: Any = importlib.import_module("dlib")
         self._hog = self._dlib.get_frontal_face_detector()
         self._cnn: Any = None
-        self._align = self._dlib.shape_predictor(_model("shape_predictor_68_face_landmarks.dat"))
-        self._recogniser = self._dlib.face_recognition_model_v1(_model("dlib_face_recognition_resnet_model_v1.dat"))
+        shapes, recogniser = _model("shape_predictor_68_face_landmarks.dat"), _model(RECOGNISER)
+        self.files = (Path(recogniser), Path(shapes))
+        self._align = self._dlib.shape_predictor(shapes)
+        self._recogniser = self._dlib.face_recognition_model_v1(recogniser)
 
     def find(self, rgb_HW3: Rgb, near: Box | None = None) -> Box | None:
         """The largest face, or with `near` the one that overlaps that box most; None where dlib sees none.

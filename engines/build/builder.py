@@ -199,7 +199,11 @@ def _construct(job: Job) -> None:
         job.weights_sha256 = contents.sha256
         source = settings.weights.name
         job.weights = WeightsFact(
-            source=source, file_sha256=contents.sha256, licence=card.licence, untrained=card.untrained
+            source=source,
+            file_sha256=contents.sha256,
+            licence=card.licence,
+            untrained=card.untrained,
+            loss_networks=card.loss_networks,
         )
     else:
         assert settings.random_weights is not None
