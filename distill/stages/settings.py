@@ -14,7 +14,7 @@ class AutoencoderSettings(StrictModel):
 
     kind: Literal["autoencoder"] = "autoencoder"
     perceptual: float = Field(0.5, ge=0, description="weight of the error as it is seen (losses.perceptual)")
-    colour: float = Field(1.0, ge=0, description="weight of the error of tone (losses.picture.colour)")
+    colour: float = Field(0.5, ge=0, description="weight of the error of tone (losses.picture.colour)")
     changes: float = Field(0.5, ge=0, description="weight of the error from frame to frame; clips only")
     kl: float = Field(1e-4, ge=0, description="weight of the posterior's divergence from the prior")
     moments: float = Field(0.1, ge=0, description="weight of what keeps each latent channel's mean and spread")
@@ -27,7 +27,6 @@ class AutoencoderSettings(StrictModel):
     masked: float = Field(0.15, ge=0, le=1, description="share of which the picture without a face is learned")
     face: float = Field(3.0, ge=1, description="how much more an error counts in the face than outside of it")
     features: float = Field(3.0, ge=0, description="... and how much on top of that on eyes and mouth")
-    video_share: float = Field(2 / 3, ge=0, le=1, description="what clips count beside stills (VividFace: 2 of 3)")
     match: float = Field(1.0, ge=0, description="weight of the distance from a large autoencoder's latents")
     match_pictures: bool = Field(False, description="with a large autoencoder: learn its pictures, not the truth")
 
@@ -67,7 +66,7 @@ class CausalSettings(StrictModel):
     kind: Literal["causal"] = "causal"
     conditions: ConditionSettings = ConditionSettings(drop_mask=0.0)
     time: TimeSettings = TimeSettings()
-    weighting: Literal["output", "min_snr", "x0"] = Field("min_snr", description="of noise levels (losses.denoising)")
+    weighting: Literal["output", "min_snr", "x0"] = Field("output", description="of noise levels (losses.denoising)")
     neighbours: float = Field(0.3, ge=0, description="weight of the errors' differences in x, y and t; clips only")
     corrupt: float = Field(0.0, ge=0, le=0.1, description="most noise on the past, in standard deviations of latents")
     detach_past: bool = Field(False, description="no gradient into what makes the past's keys and values")
