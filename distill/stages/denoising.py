@@ -29,11 +29,11 @@ class DenoisingStage:
         self.name, self.swapper = name, swapper
         freeze(swapper.autoencoder)
         parts = {"denoiser": swapper.denoiser, "face_encoder": swapper.face_encoder}
-        self.players: Mapping[str, nn.Module] = {"swapper": nn.ModuleDict(parts)}
+        self.players: Mapping[str, nn.Module] = {"painter": nn.ModuleDict(parts)}
         self.frozen: Mapping[str, nn.Module] = {"autoencoder": swapper.autoencoder}
 
     def plan(self, step: int) -> Sequence[str]:
-        return ("swapper",)
+        return ("painter",)
 
     def loss(self, player: str, shown: Shown, draws: Draws, progress: float) -> Terms:
         raise NotImplementedError

@@ -48,7 +48,7 @@ def learn(stage: DenoisingStage, shown: Shown, steps: int, rate: float = 1e-2) -
     before = _level(stage, shown)
     for step in range(steps):
         optimiser.zero_grad()
-        stage.loss("swapper", shown, Draws(0, step, shown.numbers), 0.0).total.backward()  # type: ignore[no-untyped-call]
+        stage.loss("painter", shown, Draws(0, step, shown.numbers), 0.0).total.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(player.parameters(), 1.0)
         optimiser.step()
     return _level(stage, shown) / before
@@ -57,7 +57,7 @@ def learn(stage: DenoisingStage, shown: Shown, steps: int, rate: float = 1e-2) -
 @torch.no_grad()
 def _level(stage: DenoisingStage, shown: Shown, looks: int = 8) -> float:
     draws = (Draws(1, look, shown.numbers) for look in range(looks))
-    return sum(float(stage.loss("swapper", shown, one, 0.0).total) for one in draws) / looks
+    return sum(float(stage.loss("painter", shown, one, 0.0).total) for one in draws) / looks
 
 
 def untouched(stage: DenoisingStage, shown: Shown, steps: int = 3) -> Iterator[str]:
@@ -66,6 +66,6 @@ def untouched(stage: DenoisingStage, shown: Shown, steps: int = 3) -> Iterator[s
     reached: dict[str, Tensor] = {}
     for step in range(steps):
         player.zero_grad()
-        stage.loss("swapper", shown, Draws(0, step, shown.numbers), 0.0).total.backward()  # type: ignore[no-untyped-call]
+        stage.loss("painter", shown, Draws(0, step, shown.numbers), 0.0).total.backward()  # type: ignore[no-untyped-call]
         reached |= {name: p.grad for name, p in player.named_parameters() if p.grad is not None and p.grad.any()}
     return (name for name, _ in player.named_parameters() if name not in reached)

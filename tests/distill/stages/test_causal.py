@@ -36,7 +36,7 @@ def stage_with(memory: Any, **changes: Any) -> CausalStage:
 def last_output(stage: CausalStage, shown: Shown) -> Tensor:
     outputs: list[Tensor] = []
     hook = stage.swapper.denoiser.register_forward_hook(lambda _, given, out: outputs.append(out))
-    stage.loss("swapper", shown, Draws(0, 0, shown.numbers), 0.0)
+    stage.loss("painter", shown, Draws(0, 0, shown.numbers), 0.0)
     hook.remove()
     return outputs[-1].unflatten(0, shown.truth_BT3SS.shape[:2])  # type: ignore[no-untyped-call,no-any-return]
 
@@ -82,7 +82,7 @@ def test_every_frame_has_its_own_level_and_the_past_is_told_its_corruption() -> 
     stage, shown = stage_with("clean_pass", corrupt=0.1), batch(frames=5)
     times: list[Tensor] = []
     hook = stage.swapper.denoiser.time.register_forward_pre_hook(lambda _, given: times.append(given[0]))
-    stage.loss("swapper", shown, Draws(0, 0, shown.numbers), 0.0)
+    stage.loss("painter", shown, Draws(0, 0, shown.numbers), 0.0)
     hook.remove()
     past, own = (one.reshape(2, 5) for one in times)
     assert len(set(own.flatten().tolist())) == 10
@@ -95,7 +95,7 @@ def test_stills_need_no_past() -> None:
     stage, shown = stage_with("clean_pass"), batch("image")
     looks: list[int] = []
     hook = stage.swapper.denoiser.time.register_forward_pre_hook(lambda *_: looks.append(1))
-    assert stage.loss("swapper", shown, Draws(0, 0, shown.numbers), 0.0).total.isfinite()
+    assert stage.loss("painter", shown, Draws(0, 0, shown.numbers), 0.0).total.isfinite()
     hook.remove()
     assert looks == [1]
 
@@ -145,7 +145,7 @@ def test_a_matched_teacher_sees_the_clean_past_and_one_frame() -> None:
     truth = conditions(teacher, shown).x0_BTChw
     frames = set()
     for step in range(3, 7):
-        terms = stage.loss("swapper", shown, Draws(0, step, shown.numbers), 0.0)
+        terms = stage.loss("painter", shown, Draws(0, step, shown.numbers), 0.0)
         x, t = looks[-1]
         frame = t.shape[1] - 1
         frames.add(frame)

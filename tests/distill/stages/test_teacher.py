@@ -30,7 +30,7 @@ def seen_by(stage: TeacherStage, kind: str, frames: int, step: int) -> tuple[Ten
 
     stage.swapper.denoiser.window = spy  # type: ignore[method-assign,assignment]
     shown = batch(kind, frames=frames)
-    stage.loss("swapper", shown, Draws(0, step, shown.numbers), 0.0)
+    stage.loss("painter", shown, Draws(0, step, shown.numbers), 0.0)
     ((x, t),) = looks
     return x * stage.swapper.schedule.sigma_data, t
 
@@ -65,13 +65,13 @@ def test_given_frames_are_not_asked_for() -> None:
     shown = batch(frames=4)
     draws = Draws(0, 0, shown.numbers)
     real = stage.swapper.denoiser.window
-    plain = stage.loss("swapper", shown, draws, 0.0).total
+    plain = stage.loss("painter", shown, draws, 0.0).total
 
     def loud(x: Tensor, t: Tensor, *rest: object) -> Tensor:
         return real(x, t, *rest) + 1e3 * (t == 0)[:, :, None, None, None]  # type: ignore[arg-type]
 
     stage.swapper.denoiser.window = loud  # type: ignore[method-assign,assignment]
-    torch.testing.assert_close(stage.loss("swapper", shown, draws, 0.0).total, plain)
+    torch.testing.assert_close(stage.loss("painter", shown, draws, 0.0).total, plain)
 
 
 def test_a_window_of_given_frames_alone_is_refused() -> None:
@@ -90,7 +90,7 @@ def test_denoiser_and_face_encoder_learn_and_nothing_else() -> None:
 def test_a_step_is_a_function_of_its_draws() -> None:
     stage, shown = make(TeacherSettings(given=1), small()), batch()
     losses = [
-        float(stage.loss("swapper", shown, Draws(0, step, shown.numbers), 0.0).total.detach()) for step in (3, 3, 4)
+        float(stage.loss("painter", shown, Draws(0, step, shown.numbers), 0.0).total.detach()) for step in (3, 3, 4)
     ]
     assert losses[0] == losses[1] != losses[2]
 
@@ -98,9 +98,9 @@ def test_a_step_is_a_function_of_its_draws() -> None:
 def test_bfloat16_gives_a_float32_loss_near_the_same() -> None:
     stage, shown = make(TeacherSettings(given=1), small()), batch()
     draws = Draws(0, 0, shown.numbers)
-    exact = stage.loss("swapper", shown, draws, 0.0).total
+    exact = stage.loss("painter", shown, draws, 0.0).total
     with torch.autocast("cpu", torch.bfloat16):
-        near = stage.loss("swapper", shown, draws, 0.0).total
+        near = stage.loss("painter", shown, draws, 0.0).total
     assert near.dtype == torch.float32
     torch.testing.assert_close(near, exact, rtol=0.05, atol=0)
 
