@@ -157,13 +157,19 @@ class RenderedTriplet:
 
 
 def render_triplet(
-    assets: Assets, sample: Triplet, size_px: int, whole_identity: bool = False, photo_px: int = 0
+    assets: Assets, sample: Triplet, size_px: int, whole_identity: bool = False, photos: Render | None = None
 ) -> RenderedTriplet:
-    """Renders a triplet. The truth wears the driver's hair and glasses unless `whole_identity`. photo_px: side of the
-    sources, if another."""
-    from distill.people.render import render
+    """Renders a triplet. The truth wears the driver's hair and glasses unless `whole_identity`. photos: the sources,
+    where they are drawn already. The three clips are drawn as one: short ones cost a third less."""
+    from distill.people.render import Render, render
 
     wanted = sample.truth if whole_identity else sample.worn
-    sources = render(assets, sample.sources, photo_px or size_px)
-    target, truth, twin = (render(assets, shots, size_px) for shots in (sample.target, wanted, sample.twin))
-    return RenderedTriplet(sample, sources, target, truth, twin)
+    sources = render(assets, sample.sources, size_px) if photos is None else photos
+    frames = len(sample.target)
+    together = render(assets, (*sample.target, *wanted, *sample.twin), size_px)
+
+    def clip(number: int) -> Render:
+        part = slice(number * frames, (number + 1) * frames)
+        return Render(*(getattr(together, name)[part] for name in Render.__dataclass_fields__))
+
+    return RenderedTriplet(sample, sources, clip(0), clip(1), clip(2))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from distill.people.render import Render, render
 from distill.people.sample import Split
+from distill.people.types import Shot
 from distill.sources.base import Sample, Source, Wanted, aligned
-from distill.triplets import render_triplet, triplet
+from distill.triplets import Triplet, render_triplet, triplet
 
 if TYPE_CHECKING:
     from distill.people.assets import Assets
@@ -46,15 +48,15 @@ class RenderedPeople:
 class _Opened:
     spec: RenderedPeople
     assets: Assets
-    _closed: bool = field(default=False)
+    _drawn: tuple[tuple[tuple[Shot, ...], int], Render] | None = None
 
     def make(self, wanted: Wanted) -> Sample:
         spec = self.spec
         first = replace(wanted, ordinal=wanted.ordinal // spec.same_person * spec.same_person).index
         drawn = triplet(wanted.seed, wanted.index, wanted.frames, split=spec.split, sources=wanted.sources, who=first)
         side_px = round(wanted.size_px * FINER) if wanted.aligned else wanted.size_px
-        photo_px = 0 if wanted.aligned else wanted.photo_px
-        pictures = render_triplet(self.assets, drawn, side_px, spec.whole_identity, photo_px)
+        photos = self._photos(drawn, side_px if wanted.aligned else wanted.photo_px or side_px)
+        pictures = render_triplet(self.assets, drawn, side_px, spec.whole_identity, photos)
         landmarks = pictures.target.landmarks_BN3.cpu().numpy().astype(np.float32)
         if not wanted.aligned:
             frames = (pictures.target.rgb_BHW3, pictures.truth.rgb_BHW3, pictures.twin.rgb_BHW3)
@@ -66,5 +68,12 @@ class _Opened:
         sources, _, _ = aligned(pictures.sources.rgb_BHW3, (), of_sources, wanted.size_px)
         return Sample(target, truth, twin, sources, on_crop)
 
+    def _photos(self, drawn: Triplet, side_px: int) -> Render:
+        """The sources' pictures, drawn once for samples in a row that share them."""
+        key = (drawn.sources, side_px)
+        if self._drawn is None or self._drawn[0] != key:
+            self._drawn = key, render(self.assets, drawn.sources, side_px)
+        return self._drawn[1]
+
     def close(self) -> None:
-        self._closed = True
+        self._drawn = None

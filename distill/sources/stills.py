@@ -16,7 +16,7 @@ from distill.errors import DataMissing
 from distill.sources.base import Sample, Source, Wanted, aligned, tensor
 from distill.sources.order import nth
 from distill.stills import Portrait, PortraitReader, self_swap
-from engines.types import SKIN_LANDMARKS
+from engines.types import SKIN_LANDMARKS, Rgb
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +63,7 @@ def is_held_out(name: str) -> bool:
 class _Opened:
     def __init__(self, spec: MovingStills, files: list[Path], reader: PortraitReader) -> None:
         self._spec, self._files, self._reader = spec, files, reader
+        self._photos: tuple[Wanted, Rgb] | None = None  # of the latest person
         self._ready: OrderedDict[tuple[int, int], Portrait | None] = OrderedDict()
 
     def make(self, wanted: Wanted) -> Sample:
@@ -80,14 +81,15 @@ class _Opened:
     def _whole(self, wanted: Wanted) -> Sample:
         """Whole frames, and photos of a size of their own: views that all samples of this person share."""
         first = replace(wanted, ordinal=wanted.ordinal // self._spec.same_person * self._spec.same_person)
-        photos = self_swap(
-            self._portrait(wanted, wanted.photo_px or wanted.size_px), wanted.seed, first.index, 1, wanted.sources
-        ).source_rgb_VHW3
+        if self._photos is None or self._photos[0] != first:
+            photographed = self._portrait(wanted, wanted.photo_px or wanted.size_px)
+            views = self_swap(photographed, wanted.seed, first.index, 1, wanted.sources).source_rgb_VHW3
+            self._photos = first, views
         swap = self_swap(self._portrait(wanted, wanted.size_px), wanted.seed, wanted.index, wanted.frames, 0)
         truth = tensor(np.stack([frame.rgb_HW3 for frame in swap.targets]))
         landmarks = np.stack([frame.landmarks_N3[:SKIN_LANDMARKS] for frame in swap.targets])
         target = tensor(swap.driver_THW3)
-        return Sample(target, truth, target, tensor(photos), torch.from_numpy(landmarks.astype(np.float32)))
+        return Sample(target, truth, target, tensor(self._photos[1]), torch.from_numpy(landmarks.astype(np.float32)))
 
     def close(self) -> None:
         self._reader.close()
