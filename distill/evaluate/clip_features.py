@@ -10,6 +10,7 @@ Tables of FVD can only be compared if network, clip length, picture and number o
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -77,7 +78,9 @@ def _script(path: Path) -> Any:
 
     load: Any = torch.jit.load  # untyped
     try:
-        return load(str(path), map_location="cpu").eval()
+        with warnings.catch_warnings():  # deprecated, but it is what the published file wants
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return load(str(path), map_location="cpu").eval()
     except (RuntimeError, ValueError, OSError) as error:
         words = " ".join(str(error).split())[:200]
         raise EngineUnavailable(f"{path}: is no TorchScript file (a pickle is not taken): {words}") from error

@@ -138,9 +138,12 @@ class Blendshapes:
     """MediaPipe's 52 blendshapes of 478 landmarks, from the file that MediaPipe publishes."""
 
     def __init__(self, path: Path) -> None:
+        content = _model(path)
+        if content[4:8] != b"TFL3":  # mediapipe would say it less well
+            raise EngineUnavailable(f"{path}: is no blendshape model: no TensorFlow Lite file")
         self._folder = tempfile.TemporaryDirectory()
         model = Path(self._folder.name) / BLENDSHAPES_FILE
-        model.write_bytes(_model(path))
+        model.write_bytes(content)
         try:
             self._graph = Graph(_SHAPES.replace("MODEL_PATH", str(model)), ("values",))
         except EngineUnavailable as error:

@@ -121,19 +121,13 @@ def padded(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def cell(value: float) -> str:
-    """Three digits that count."""
+    """Three or four digits that count."""
+    size = abs(value)
     if math.isnan(value):
         return "-"
-    size = abs(value)
-    return (
-        f"{value:.0f}"
-        if size >= 1000
-        else f"{value:.1f}"
-        if size >= 100
-        else f"{value:.2f}"
-        if size >= 10
-        else f"{value:.3f}"
-    )
+    if 0 < size < 0.001:
+        return f"{value:.1e}"
+    return f"{value:.{0 if size >= 1000 else 1 if size >= 100 else 2 if size >= 10 else 3}f}"
 
 
 def span(interval: Interval) -> str:

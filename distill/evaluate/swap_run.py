@@ -136,7 +136,7 @@ def instruments_of(config: SwapEvalConfig, say: Say) -> Iterator[Instruments]:
             expression_net=None if config.deep3d is None else _until_the_end(stack, ExpressionNet(config.deep3d)),
             clip_nets=[_until_the_end(stack, net) for net in clip_nets(config)],
             lengths=config.lengths,
-            every=QUICK_EVERY if config.quick and config.every == 1 else config.every,
+            every=QUICK_EVERY if config.quick and not config.rendered and config.every == 1 else config.every,
             rollout_s=config.rollout_s,
         )
 
