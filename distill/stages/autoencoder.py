@@ -99,8 +99,7 @@ class AutoencoderStage:
         parts = self._of_pictures(passed, asked, draws) | self._of_latents(passed)
         if self._critic is not None:
             parts["adversarial"] = self._critics_weight(progress) * of_maker(self._critic(passed.made).float())
-        counts = 2 * (1 - self._settings.video_share if asked.still else self._settings.video_share)
-        total = counts * torch.stack([part.float() for part in parts.values()]).sum()
+        total = torch.stack([part.float() for part in parts.values()]).sum()
         return Terms(total, {name: part.detach() for name, part in parts.items()} | _spoken(passed, self._spread))
 
     def after_step(self, step: int, progress: float) -> None:

@@ -202,17 +202,6 @@ def test_the_lot_takes_the_pictures_in_their_shares() -> None:
     assert [counts[kind] / 400 for kind in ("truth", "proxy", "masked")] == pytest.approx([0.5, 0.3, 0.2], abs=0.07)
 
 
-def test_clips_count_twice_what_stills_do() -> None:
-    """VividFace mixes 1 : 2; batches alternate, so the losses do it."""
-    stage = AutoencoderStage(replaced(PLAIN, changes=0, latent_noise=0), built(TINY), SPREAD)
-    even = AutoencoderStage(replaced(PLAIN, changes=0, latent_noise=0, video_share=0.5), built(TINY), SPREAD)
-    for kind, factor in (("image", 2 / 3), ("video", 4 / 3)):
-        shown = batch(kind)
-        draws = Draws(0, 0, shown.numbers)
-        ratio = stage.loss("autoencoder", shown, draws, 0).total / even.loss("autoencoder", shown, draws, 0).total
-        assert float(ratio.detach()) == pytest.approx(factor, rel=1e-4)
-
-
 def test_the_same_draws_give_the_same_loss_and_others_do_not() -> None:
     stage, shown = AutoencoderStage(PLAIN, built(TINY), SPREAD), batch()
     losses = [float(stage.loss("autoencoder", shown, Draws(0, n, shown.numbers), 0).total.detach()) for n in (0, 0, 1)]
