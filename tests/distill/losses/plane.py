@@ -1,7 +1,7 @@
 """O5 and O6: a small network distilled in the plane, through the real objectives, from a teacher that is never wrong.
 
-Four blobs (`worlds.Mixture`), TrigFlow, batches of 512, Adam with a cosine, an average of the weights that is judged:
-its one-step map against the flow's, and the energy distance of its samples to data.
+Four blobs (`worlds.Mixture`), TrigFlow, Adam with a cosine, an average of the weights that is judged: its one-step map
+against the flow's, and the energy distance of its samples to data.
 """
 
 from __future__ import annotations
@@ -18,16 +18,26 @@ from distill.losses.consistency import Consistency
 from distill.losses.distances import EACH
 from distill.losses.lcm import FixedGrid
 from distill.losses.policy import Policy, sample_policy
-from distill.losses.scm import ContinuousConsistency, warm_up
+from distill.losses.scm import ContinuousConsistency
 from distill.solvers import few_steps, sample
 from distill.times import closer, even_times, lognormal, shifted_times
 from tests.distill.losses.worlds import UNIT, Mixture
 
 WORLD = Mixture()
-BATCH = 512
 KNOTS = 10
 FIRST = math.pi / 2 - 1e-3
 TIMES = {1: (FIRST,), 2: (FIRST, 1.1), 4: (FIRST, 1.3, 1.1, 0.7)}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large the network is and the batches are: the reference's, or a quarter of the work."""
+
+    width: int = 160
+    batch: int = 512
+
+
+SMALL = Scale(96, 256)
 
 
 class Net(nn.Module):
@@ -35,9 +45,10 @@ class Net(nn.Module):
 
     rates: Tensor
 
-    def __init__(self, generator: torch.Generator, out: int = 2, width: int = 160) -> None:
+    def __init__(self, generator: torch.Generator, scale: Scale, out: int = 2) -> None:
         super().__init__()
-        sizes = [2 + 16, width, width, width, out]
+        self.scale = scale
+        sizes = [2 + 16, scale.width, scale.width, scale.width, out]
         layers: list[nn.Module] = []
         for before, after in zip(sizes, sizes[1:]):  # noqa: RUF007
             layers += [nn.Linear(before, after), nn.SiLU()]
@@ -60,7 +71,6 @@ class Batch:
     t: Tensor
     numbers: Tensor  # 0..1
     progress: float
-    step: int
 
 
 Loss = Callable[[Net, Net, Batch], Tensor]
@@ -78,37 +88,42 @@ def fixed_grid(student: Net, target: Net, batch: Batch) -> Tensor:
 
 
 def continuous(student: Net, target: Net, batch: Batch) -> Tensor:
-    rho = warm_up(batch.step, 1000)
+    rho = min(1.0, batch.progress / 0.2)
     return ContinuousConsistency()(student, WORLD.velocity, UNIT, batch.x0, batch.noise, batch.t, rho)
 
 
 def policy(student: Net, target: Net, batch: Batch) -> Tensor:
     start = torch.full_like(batch.t, FIRST)
-    return Policy()(knots(student), WORLD.velocity, UNIT, batch.x0, batch.noise, start, start * 0, batch.numbers)
+    return Policy(substeps=8)(
+        knots(student), WORLD.velocity, UNIT, batch.x0, batch.noise, start, start * 0, batch.numbers
+    )
 
 
 def knots(student: Net) -> Callable[[Tensor, Tensor], Tensor]:
     return lambda x, t: student(x, t).reshape(len(x), KNOTS, 2)
 
 
-def draw(generator: torch.Generator, progress: float, step: int) -> Batch:
-    noise = torch.randn(BATCH, 2, generator=generator)
-    t = lognormal(UNIT, torch.randn(BATCH, generator=generator))
-    numbers = torch.rand(2, BATCH, generator=generator)
-    return Batch(WORLD.draw(BATCH, generator), noise, t, numbers, progress, step)
+def draw(generator: torch.Generator, count: int, progress: float) -> Batch:
+    noise = torch.randn(count, 2, generator=generator)
+    t = lognormal(UNIT, torch.randn(count, generator=generator))
+    numbers = torch.rand(2, count, generator=generator)
+    return Batch(WORLD.draw(count, generator), noise, t, numbers, progress)
 
 
-def fitted(steps: int = 2500, out: int = 2) -> Net:
+def fresh(scale: Scale, out: int = 2) -> Net:
+    return Net(torch.Generator().manual_seed(1), scale, out)
+
+
+def fitted(scale: Scale, steps: int) -> Net:
     """The common start: a network fitted to the teacher's answers."""
-    generator = torch.Generator().manual_seed(1)
-    net = Net(generator, out)
+    generator, net = torch.Generator().manual_seed(3), fresh(scale)
     optimiser = torch.optim.Adam(net.parameters(), 1e-3)
-    for step in range(steps):
-        batch = draw(generator, 0, step)
+    for _ in range(steps):
+        batch = draw(generator, scale.batch, 0)
         x_t = UNIT.noisy(batch.x0, batch.noise, batch.t[:, None])
         loss = (net(x_t, batch.t) - WORLD.velocity(x_t, batch.t)).square().mean()
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
     return net
 
@@ -122,16 +137,15 @@ def trained(
     target = student if rate is None else copy.deepcopy(start)
     optimiser = torch.optim.Adam(student.parameters(), 1e-3, betas=(0.9, 0.99))
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    keep = 5 / min(1000, steps)  # of the judged average: a horizon of a fifth of a short run
     for step in range(steps):
-        loss = loss_of(student, target, draw(generator, step / steps, step))
+        loss = loss_of(student, target, draw(generator, start.scale.batch, step / steps))
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(student.parameters(), 1.0)
         optimiser.step()
         cosine.step()
         with torch.no_grad():
-            torch._foreach_lerp_(list(average.parameters()), list(student.parameters()), max(keep, 0.005))
+            torch._foreach_lerp_(list(average.parameters()), list(student.parameters()), 20 / steps)
             if rate is not None:
                 torch._foreach_lerp_(list(target.parameters()), list(student.parameters()), 1 - rate)
         if watch is not None and step % (steps // 10) == steps // 10 - 1:
