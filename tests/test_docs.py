@@ -17,6 +17,8 @@ from distill.degrade import DegradeSettings
 from distill.evaluate.settings import SwapEvalConfig, TrueSwapConfig
 from distill.examples.settings import BatchSettings, ExampleSettings
 from distill.prepare.settings import PrepareSettings
+from distill.recipes import RunConfig
+from distill.training.settings import MachineSettings, TrainSettings
 from engines import StrictModel, SwapSettings
 from engines.build.settings import BuildSettings
 from streamer import config
@@ -37,6 +39,9 @@ MODELS: tuple[type[StrictModel], ...] = (
     BatchSettings,
     TrueSwapConfig,
     SwapEvalConfig,
+    RunConfig,
+    TrainSettings,
+    MachineSettings,
     DataSettings,
     DegradeSettings,
 )

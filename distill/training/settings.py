@@ -22,7 +22,7 @@ class TrainSettings(StrictModel):
     optimiser: Literal["adamw", "radam"] = Field("adamw", description="AdamW or RAdam")
     learning_rate: float = Field(1e-4, gt=0, description="the highest one")
     factors: dict[str, Factor] = Field(
-        default_factory=dict, description="of the learning rate, by player or part: `student.face_encoder`; 0 freezes"
+        {}, description="of the learning rate, by player or part: `student.face_encoder`; 0 freezes"
     )
     schedule: Literal["cosine", "constant"] = Field("cosine", description="of the learning rate, to 0 or not")
     warm_up_steps: int = Field(100, ge=0, description="over which the learning rate rises to its highest")
@@ -42,7 +42,8 @@ class TrainSettings(StrictModel):
 
 
 class MachineSettings(StrictModel):
-    """Where a run runs, what it keeps and what it says: may change from one sitting to the next."""
+    """Where a run runs, what it keeps and what it says: may change from one sitting to the next, and with
+    it no more than rounding."""
 
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="cpu, cuda, cuda:1, or auto")
     ranks: Literal["copies", "shards"] = Field(
