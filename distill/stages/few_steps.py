@@ -91,6 +91,7 @@ def decoded(swapper: Swapper, x0_BTChw: Tensor, kind: Kind) -> Tensor:
     return swapper.autoencoder.decode(x0_BTChw, still=kind == "image", causal=True).float()
 
 
+@torch.no_grad()
 def look_at(student: Swapper, shown: Shown, draws: Draws) -> Seen:
     """What the student draws as a stream, in its own steps and in 1, 2 and 4. Metrics: `rms`, and `rms-1-step` and so
     on, inside the mask."""
