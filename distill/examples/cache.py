@@ -11,15 +11,16 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, Protocol, get_args
 
-from distill.data import Dataset, DataSettings, Kind
+from distill.data import Batch, Dataset, DataSettings, Kind, Maker
 from distill.errors import BadShard, DataMissing, NotWritten, RunBusy
 from distill.examples.pack import pack
 from distill.examples.settings import ExampleSettings
+from distill.examples.types import CONDITIONING, Example, Refused
 from distill.feed import Feed
 from distill.shards import Entry, write_shard, written_whole
 from distill.sources.base import SourceSpec
@@ -29,10 +30,6 @@ from distill.sources.stills import MovingStills
 from engines import SettingError
 from engines.build.lock import holder, locked
 from engines.errors import NotBuilt, StoreBusy
-
-if TYPE_CHECKING:
-    from distill.data import Maker
-    from distill.examples.condition import Conditioner
 
 LOCK = "examples.lock"
 RECORD_NAME, FORMAT = "examples.json", "vividstream-examples-1"
@@ -129,14 +126,28 @@ def _described(one: Kept) -> dict[str, object]:
 Show = Callable[[int, int, Record], None]  # samples done in this run, of how many, and what there is
 
 
-def make_examples(settings: ExampleSettings, show: Show | None = None) -> Record:
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What samples come from, and what makes examples of them. Both go to worker processes by name."""
+
+    dataset: Callable[[ExampleSettings, Split], Dataset]
+    conditioner: Callable[[ExampleSettings], AbstractContextManager[Exampler]]
+
+
+class Exampler(Protocol):
+    """As distill.examples.condition.Conditioner."""
+
+    def example(self, batch: Batch, row: int, number: int) -> Example: ...
+
+
+def make_examples(settings: ExampleSettings, show: Show | None = None, means: Means | None = None) -> Record:
     """Draws what the folder lacks of what is asked for. The same call again goes on where it was ended.
 
     Raises SettingError where the folder holds examples of other settings, RunBusy where another run fills it,
     DataMissing, BadShard and NotWritten.
     """
     with _alone(settings.folder):
-        return _make(settings, show)
+        return _make(settings, show, means or Means(dataset, live))
 
 
 @contextmanager
@@ -153,11 +164,18 @@ def _alone(folder: Path) -> Iterator[None]:
         raise NotWritten(str(error)) from error
 
 
-def _make(settings: ExampleSettings, show: Show | None) -> Record:
-    record = opened(settings)
+def live(settings: ExampleSettings) -> AbstractContextManager[Exampler]:
+    """The live engine's own code."""
+    from distill.examples.condition import Conditioner
+
+    return Conditioner(settings.size_px, settings.picture_px)
+
+
+def _make(settings: ExampleSettings, show: Show | None, means: Means) -> Record:
+    record = opened(settings, means)
     jobs = missing(settings, record)
     total, done = sum(job.stop - job.first for job in jobs), 0
-    for job, kept in zip(jobs, _made(settings, jobs)):
+    for job, kept in zip(jobs, _made(settings, jobs, means)):
         record.shards[job.name] = kept
         record.write()
         done += kept.tried
@@ -166,9 +184,9 @@ def _make(settings: ExampleSettings, show: Show | None) -> Record:
     return record
 
 
-def opened(settings: ExampleSettings) -> Record:
+def opened(settings: ExampleSettings, means: Means) -> Record:
     """The folder's record, a new one where there is none. Raises SettingError where it was made otherwise."""
-    now = described(settings)
+    now = described(settings, means)
     if not (settings.folder / RECORD_NAME).exists():
         record = Record(settings.folder, now)
         record.write()
@@ -183,14 +201,12 @@ def opened(settings: ExampleSettings) -> Record:
     return record
 
 
-def described(settings: ExampleSettings) -> dict[str, object]:
+def described(settings: ExampleSettings, means: Means) -> dict[str, object]:
     """Everything that decides the examples; the sources by what they say of themselves."""
-    from distill.examples.condition import REVISION
-
-    values: dict[str, object] = {**settings.of_examples(), "conditioning": REVISION}
+    values: dict[str, object] = {**settings.of_examples(), "conditioning": CONDITIONING}
     for split in SPLITS:
         try:
-            data = dataset(settings, split)
+            data = means.dataset(settings, split)
         except SettingError:  # no source of such
             continue
         values[f"{split} sources"] = {spec.name: weight for spec, weight in data.sources}
@@ -263,9 +279,9 @@ def _of_data(settings: ExampleSettings) -> dict[str, object]:
     return values if settings.degrade else {**values, "degrade": None, "degrade_photos": None}
 
 
-def _made(settings: ExampleSettings, jobs: list[Job]) -> Iterator[Kept]:
+def _made(settings: ExampleSettings, jobs: list[Job], means: Means) -> Iterator[Kept]:
     """What became of each job, in order."""
-    drawer = _Drawer(settings, jobs)
+    drawer = _Drawer(settings, jobs, means)
     if settings.workers > 1 and len(jobs) > 1:
         with Feed(drawer, 0, min(settings.workers, len(jobs)), 1) as feed:
             for _, kept in zip(jobs, feed):
@@ -282,20 +298,19 @@ def _made(settings: ExampleSettings, jobs: list[Job]) -> Iterator[Kept]:
 class _Drawer:
     """Makes and writes shards; item n is job n. Opens sources and nets when they are needed first."""
 
-    def __init__(self, settings: ExampleSettings, jobs: list[Job]) -> None:
-        self._settings, self._jobs = settings, jobs
+    def __init__(self, settings: ExampleSettings, jobs: list[Job], means: Means) -> None:
+        self._settings, self._jobs, self._means = settings, jobs, means
+        self._opened: ExitStack | None = None
         self._makers: dict[Split, Maker] = {}
-        self._conditioner: Conditioner | None = None
+        self._exampler: Exampler | None = None
 
     def __enter__(self) -> _Drawer:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        for maker in self._makers.values():
-            maker.__exit__(*error)
-        if self._conditioner is not None:
-            self._conditioner.__exit__(*error)
-        self._makers, self._conditioner = {}, None
+    def __exit__(self, *_: object) -> None:
+        if self._opened is not None:
+            self._opened.close()
+        self._opened, self._exampler, self._makers = None, None, {}
 
     def make(self, number: int) -> Kept | None:
         """None beyond the last job."""
@@ -308,17 +323,21 @@ class _Drawer:
         return Kept(job.split, job.kind, job.stop - job.first, entry, dict(refused))
 
     def _examples(self, job: Job, refused: Counter[str]) -> Iterator[tuple[str, bytes]]:
-        from distill.examples.condition import Conditioner, Refused
-
-        if self._conditioner is None:
-            self._conditioner = Conditioner(self._settings.size_px, self._settings.picture_px)
-        if job.split not in self._makers:
-            self._makers[job.split] = dataset(self._settings, job.split).maker()
+        exampler, maker = self._ready(job.split)
         for number in range(job.first, job.stop):
-            batch = self._makers[job.split].one(job.kind, number)
+            batch = maker.one(job.kind, number)
             try:
-                example = self._conditioner.example(batch, 0, 2 * number + (job.kind == "video"))
+                example = exampler.example(batch, 0, 2 * number + (job.kind == "video"))
             except Refused as error:
                 refused[str(error)] += 1
                 continue
             yield f"{job.split}-{job.kind}-{number:08}", pack(example)
+
+    def _ready(self, split: Split) -> tuple[Exampler, Maker]:
+        """Opened when it is needed first: the nets hold threads, which do not travel to other processes."""
+        if self._opened is None or self._exampler is None:
+            self._opened = ExitStack()
+            self._exampler = self._opened.enter_context(self._means.conditioner(self._settings))
+        if split not in self._makers:
+            self._makers[split] = self._opened.enter_context(self._means.dataset(self._settings, split).maker())
+        return self._exampler, self._makers[split]

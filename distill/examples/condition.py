@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from distill.data import Batch
-from distill.examples.types import Example
+from distill.examples.types import Example, Refused
 from engines import Identity, SwapSettings, UnsuitablePhoto, enroll
 from engines.errors import EngineFault
 from engines.face.align import crop, crop_from_frame, inside_share, moved
@@ -30,17 +30,12 @@ from engines.swappers.base import EngineState, Inputs
 from engines.swappers.proxy import Proxy
 from engines.types import SKIN_LANDMARKS, Floats, Mask, Occlusion, Rgb, TrackedFace
 
-REVISION = 1  # counts changes after which kept examples are no longer what the live engine would be given
 FRAME_S = 1 / 25
 OTHER_FACE = 0.25  # of the face's width: landmarks further off than that are of somebody in the background
 LEAST_INSIDE = 0.65  # of the crop: the rest would be repeated edge, of which calls have little
 MOST_SETTLED = 12  # frames that the proxy may have seen before the first that is kept
 REMEMBERED = 4  # identities
 LEFT_CHEEK, RIGHT_CHEEK = 454, 234
-
-
-class Refused(Exception):
-    """No example can be made of a sample; the text is the reason, one of few, to be counted."""
 
 
 @dataclass(frozen=True, slots=True)

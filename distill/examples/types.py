@@ -17,6 +17,13 @@ from engines.types import Floats, Mask, Rgb
 Kind = Literal["image", "video"]
 
 
+CONDITIONING = 1  # counts changes after which kept examples are no longer what the live engine would be given
+
+
+class Refused(Exception):
+    """No example can be made of a sample; the text is the reason, one of few, to be counted."""
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
     """One swap, or a part of a clip of one, as it is kept: small, and before anything is drawn by lot.
