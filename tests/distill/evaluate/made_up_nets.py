@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -82,5 +83,6 @@ class I3dLike(nn.Module):
 def torchscript(path: Path) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        torch.jit.script(I3dLike()).save(str(path))
+        scripted: Any = torch.jit.script(I3dLike())
+        scripted.save(str(path))
     return path

@@ -123,7 +123,7 @@ def test_deep3d_is_shown_a_face_of_102_px_in_the_middle(tmp_path: Path, points: 
     net = ExpressionNet(pooling_net(tmp_path / "deep3d.onnx", (1, 3, 224, 224), width=257))
     try:
         spread = np.array([3.0, -3.0]) * 40  # px per unit; the picture's y points down
-        seen = net.STANDARD[:, :2] * spread + (200, 150)
+        seen = net.STANDARD[:, :2] * spread + np.array([200.0, 150.0])
         scale, shift = net.laid(seen)
         assert scale == pytest.approx(102 / 120)
         assert scale * np.array([200, 150]) + shift == pytest.approx([112, 112])
