@@ -18,6 +18,7 @@ from distill.evaluate.settings import SwapEvalConfig, TrueSwapConfig
 from distill.examples.settings import BatchSettings, ExampleSettings
 from distill.prepare.settings import PrepareSettings
 from distill.recipes import RunConfig
+from distill.stages.settings import AutoencoderSettings, CausalSettings, ConditionSettings, TeacherSettings, TimeSettings
 from distill.training.settings import MachineSettings, TrainSettings
 from engines import StrictModel, SwapSettings
 from engines.build.settings import BuildSettings
@@ -40,6 +41,11 @@ MODELS: tuple[type[StrictModel], ...] = (
     TrueSwapConfig,
     SwapEvalConfig,
     RunConfig,
+    AutoencoderSettings,
+    TeacherSettings,
+    CausalSettings,
+    ConditionSettings,
+    TimeSettings,
     TrainSettings,
     MachineSettings,
     DataSettings,
