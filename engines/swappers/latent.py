@@ -1,7 +1,7 @@
 """The learned engines `tiny`, `base` and `full`: a latent temporal UNet that draws on top of the proxy.
 
-One frame (VividFace, arXiv 2412.11279, made causal): the proxy draws the identity roughly; frame and proxy's picture
-are cropped alike; the region of the face is filled with one colour in the frame's crop; the graph makes a face of both,
+One frame (VividFace, arXiv 2412.11279, made causal): the face is cropped; the proxy draws the identity roughly onto a
+copy of that crop; the region of the face is filled with one colour in another; the graph makes a face of both,
 of the driver's crop, of the identity's tokens and of what it remembers; and the face is laid back into that very frame.
 
 One frame in, one frame out: no frame waits for another, so the crop that is pasted is the one that was cut.
@@ -12,7 +12,7 @@ from __future__ import annotations
 import weakref
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -39,7 +39,7 @@ from engines.settings import SwapSettings
 from engines.sharing import SharedGraph
 from engines.swappers.base import EngineState, Inputs
 from engines.swappers.latent_graphs import LatentGraphs
-from engines.swappers.proxy import Proxy
+from engines.swappers.proxy import Plan, Proxy
 from engines.turns import Place
 from engines.types import Floats, Rgb
 from engines.window import Window, recent_order, recent_slot
@@ -62,7 +62,6 @@ class LatentState:
     settings: SwapSettings | None = None
     drawn_s: float = 0.0
     resets: int = 0
-    scratch_HW3: Rgb = field(default_factory=lambda: np.zeros((0, 0, 3), np.uint8))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +72,16 @@ class OwnCrop:
     masked: Floats
     attribute: Floats
     region: Region
+
+
+def rough_crop(proxy: Proxy, state: EngineState, plan: Plan, crop_from_frame: Floats, own_SS3: Rgb) -> Rgb:
+    """The proxy's drawing as the networks see it, uint8 [S, S, 3]: on the camera's crop, at the crop's own scale.
+
+    Training and live draw it here. Raises EngineFault where the face is outside of the crop.
+    """
+    rough = own_SS3.copy()
+    proxy.lay(state, plan.on_crop(crop_from_frame), own_SS3, rough)
+    return rough
 
 
 class Latent:
@@ -126,8 +135,11 @@ class Latent:
             raise EngineFault(f"the engine {self.name} needs an identity and its own state")
         place = self._begin(state, identity, inputs, settings)
         there = crop_from_frame(inputs.face.points_px, self._config.size_px)
-        cutting = self._cutter.submit(self._own_crop, inputs, there)  # while the proxy draws
-        rough = self._rough_crop(state, identity, inputs, settings, there)
+        cropping = self._cutter.submit(crop, inputs.rgb_HW3, there, self._config.size_px)  # while the proxy plans
+        plan = self._proxy.plan(state.proxy, identity, inputs, settings)
+        cropped = cropping.result()
+        cutting = self._cutter.submit(self._own_crop, cropped, inputs, there)  # while it draws
+        rough = planes(rough_crop(self._proxy, state.proxy, plan, there, cropped))
         inputs.lap("proxy")
         own = cutting.result()
         arrays = self._arrays(state, identity, settings, own, rough)
@@ -165,23 +177,12 @@ class Latent:
         away_s = captured_s - state.drawn_s
         return state.worn is not identity or state.settings != settings or not 0 <= away_s <= LOST_S
 
-    def _own_crop(self, inputs: Inputs, there: Floats) -> OwnCrop:
+    def _own_crop(self, own_SS3: Rgb, inputs: Inputs, there: Floats) -> OwnCrop:
         size = self._config.size_px
-        own = crop(inputs.rgb_HW3, there, size)
         covered = covered_on_crop(inputs.occlusion, there, size)
         region = face_region(moved(inputs.face.points_px, there), size, covered)
-        masked = masked_planes(own, region.mask_SS, fill_colour(own, region.mask_SS, FILL))
-        return OwnCrop(masked, planes(small_picture(own, self._config.face_encoder.picture_px)), region)
-
-    def _rough_crop(
-        self, state: LatentState, identity: Identity, inputs: Inputs, settings: SwapSettings, there: Floats
-    ) -> Floats:
-        """The proxy's drawing, cropped: [1, 3, S, S]."""
-        if state.scratch_HW3.shape != inputs.rgb_HW3.shape:
-            state.scratch_HW3 = np.empty_like(inputs.rgb_HW3)
-        np.copyto(state.scratch_HW3, inputs.rgb_HW3)
-        self._proxy.draw(state.proxy, identity, inputs, settings, state.scratch_HW3)
-        return planes(crop(state.scratch_HW3, there, self._config.size_px))
+        masked = masked_planes(own_SS3, region.mask_SS, fill_colour(own_SS3, region.mask_SS, FILL))
+        return OwnCrop(masked, planes(small_picture(own_SS3, self._config.face_encoder.picture_px)), region)
 
     def _arrays(
         self, state: LatentState, identity: Identity, settings: SwapSettings, own: OwnCrop, rough: Floats

@@ -6,8 +6,9 @@ leaves them to relight, repair and blend (VividFace, arXiv 2412.11279, section 3
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -15,10 +16,12 @@ from PIL import Image
 from scipy import ndimage
 
 from engines.errors import EngineFault
+from engines.face.align import inverse, moved
 from engines.face.cleaning import LUMINANCE, log_colour
 from engines.face.compose import PlacedFace, detail_octaves, lay_face, patch_means, place_face, rasterised
 from engines.face.mesh import FACE_OVAL, LEFT_IRIS, RIGHT_IRIS, face_model, vertex_normals
 from engines.face.own_hair import OwnHair, own_hair
+from engines.face.region import composed
 from engines.face.relight import Light, fit_light, shading, smoothed
 from engines.face.retarget import NeutralShape, canonical_face, observe, retarget
 from engines.face.zones import zones
@@ -41,7 +44,7 @@ EXPOSURE_UP, EXPOSURE_DOWN = 0.2, 0.45
 TINT_SHARE = 0.5
 BLACK_SHARE = 0.8  # of the darkest level that is haze; the rest is that nothing in view is quite black
 PAINTERS = 2  # threads; kernels run without the interpreter's lock, and a laptop's other cores encode and decode
-LARGE_PX = 150_000  # from this area on, waking a second thread pays
+LARGE_PX = 40_000  # from this area on, waking a second thread pays
 MOST_BLACK = 90.0  # 0..255: beyond it a picture is bright rather than hazy
 
 
@@ -52,6 +55,47 @@ class PreparedIdentity:
     identity: Identity
     pyramid: tuple[Rgb, ...]
     mean_C: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How an identity is to be drawn in one picture. Places and lengths are in that picture's pixels.
+
+    points_px, moved_px  float32 [478, 3], landmarks of the driver and of the result
+    normals_S3, gain_S3  float32 [468, 3], of the result; what the albedo is multiplied with
+    The others are as `engines.face.compose.lay_face` takes them.
+    """
+
+    ready: PreparedIdentity
+    points_px: Floats
+    moved_px: Floats
+    normals_S3: Floats
+    gain_S3: Floats
+    camera_px: float
+    black: float
+    grade_23: Floats
+    hair_UU: Mask
+    keep_MM: Mask
+    keep_from_picture: Floats
+    irises_23: Floats
+    iris_rgb: Floats
+    iris_level: float
+
+    def on_crop(self, crop_from_frame: Floats) -> Plan:
+        """The same drawing on a crop of the frame (engines.face.align), which may be turned, finer or coarser.
+
+        A network that sees the crop gets what it would of a drawing on the frame, without pixels that no one sees.
+        """
+        scale = math.sqrt(abs(float(np.linalg.det(crop_from_frame[:, :2].astype(np.float64)))))
+        irises = np.concatenate([moved(self.irises_23, crop_from_frame)[:, :2], self.irises_23[:, 2:] * scale], axis=1)
+        return replace(
+            self,
+            points_px=moved(self.points_px, crop_from_frame),
+            moved_px=moved(self.moved_px, crop_from_frame),
+            camera_px=self.camera_px * scale,
+            keep_from_picture=composed(self.keep_from_picture, inverse(crop_from_frame)),
+            irises_23=irises.astype(np.float32),
+        )
 
 
 @dataclass(slots=True)
@@ -126,50 +170,79 @@ class Proxy:
         self, state: EngineState, identity: Identity | None, inputs: Inputs, settings: SwapSettings, onto_HW3: Rgb
     ) -> None:
         """See engines.swappers.base.Engine."""
-        if identity is None or not isinstance(state, ProxyState):
+        if identity is None:
+            raise EngineFault("the proxy engine needs an identity and its own state")
+        self.lay(state, self.plan(state, identity, inputs, settings), inputs.rgb_HW3, onto_HW3)
+
+    def plan(self, state: EngineState, identity: Identity, inputs: Inputs, settings: SwapSettings) -> Plan:
+        """Everything about one frame that is not a pixel: shape, light and tone. `lay` draws it."""
+        if not isinstance(state, ProxyState):
             raise EngineFault("the proxy engine needs an identity and its own state")
         ready = self.prepare(identity)
         points = inputs.face.points_px
         pose, canonical = canonical_face(points)
         driver_S3 = observe(state.neutral, pose, canonical)
-        moved = retarget(points, pose, identity.shape_S3, driver_S3)
-        normals = vertex_normals(moved[:SKIN_LANDMARKS], face_model().triangles_T3)
+        moved_px = retarget(points, pose, identity.shape_S3, driver_S3)
+        normals = vertex_normals(moved_px[:SKIN_LANDMARKS], face_model().triangles_T3)
         light = self._light(state, inputs, normals)
-        height, width = inputs.rgb_HW3.shape[:2]
         hair = own_hair(state.hair, inputs.rgb_HW3, points, normals, light, inputs.captured_s)
         shift = tone_shift(light.mean_C, ready.mean_C, settings.tone)
         black = self._black(state, inputs.rgb_HW3)
         gain = lifted(np.exp(shading(light, normals) + shift), ready.mean_C, black)
-        placed = place_face(points, moved, normals, gain, height, width)
-        if placed is None:
-            raise EngineFault("the face is outside of the picture")
-        grade = np.stack([np.exp(light.mean_C), np.exp(ready.mean_C + shift - light.mean_C)]).astype(np.float32)
         irises, iris_rgb = self._irises(state, identity, inputs)
         occlusion = inputs.occlusion
-        keep_MM = occlusion.covered_HW if occlusion is not None else np.zeros((2, 2), np.uint8)
-        keep_from_frame = occlusion.mask_from_frame if occlusion is not None else np.zeros((2, 3), np.float32)
-        texture = _level(ready.pyramid, points, state.softness)
+        return Plan(
+            ready=ready,
+            points_px=points,
+            moved_px=moved_px,
+            normals_S3=normals,
+            gain_S3=gain,
+            camera_px=CAMERA_CM * pose.px_per_cm,
+            black=black,
+            grade_23=np.stack([np.exp(light.mean_C), np.exp(ready.mean_C + shift - light.mean_C)]).astype(np.float32),
+            hair_UU=hair,
+            keep_MM=occlusion.covered_HW if occlusion is not None else np.zeros((2, 2), np.uint8),
+            keep_from_picture=occlusion.mask_from_frame if occlusion is not None else np.zeros((2, 3), np.float32),
+            irises_23=irises,
+            iris_rgb=iris_rgb,
+            iris_level=max(state.iris_level, 8.0),
+        )
+
+    def lay(self, state: EngineState, plan: Plan, picture_HW3: Rgb, onto_HW3: Rgb) -> None:
+        """Draws a plan onto a picture of the driver: the frame, or with `Plan.on_crop` a crop of it.
+
+        picture_HW3  uint8 [H, W, 3], what the camera saw
+        onto_HW3     a copy of it, drawn on in place
+
+        Raises EngineFault where the face is outside of the picture.
+        """
+        assert isinstance(state, ProxyState)
+        height, width = picture_HW3.shape[:2]
+        placed = place_face(plan.points_px, plan.moved_px, plan.normals_S3, plan.gain_S3, height, width)
+        if placed is None:
+            raise EngineFault("the face is outside of the picture")
+        texture = _level(plan.ready.pyramid, plan.points_px, state.softness)
 
         def paint(rows: tuple[int, int]) -> float:
-            patch = rasterised(placed, CAMERA_CM * pose.px_per_cm, *rows)
+            patch = rasterised(placed, plan.camera_px, *rows)
             lay_face(
                 onto_HW3,
-                inputs.rgb_HW3,
+                picture_HW3,
                 patch.values,
                 patch.part,
                 patch.left_px,
                 patch.top_px,
                 texture,
-                np.float32(black),
-                grade,
-                hair,
-                keep_MM,
-                keep_from_frame,
-                irises,
-                iris_rgb,
-                max(state.iris_level, 8.0),
+                np.float32(plan.black),
+                plan.grade_23,
+                plan.hair_UU,
+                plan.keep_MM,
+                plan.keep_from_picture,
+                plan.irises_23,
+                plan.iris_rgb,
+                plan.iris_level,
             )
-            return detail_octaves(inputs.rgb_HW3, onto_HW3, patch)
+            return detail_octaves(picture_HW3, onto_HW3, patch)
 
         excess = [*self._painters.map(paint, bands(placed))] if _large(placed) else [paint(rows_of(placed))]
         state.softness = next_softness(state.softness, float(np.mean(excess)))

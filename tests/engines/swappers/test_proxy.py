@@ -17,6 +17,7 @@ from scipy.spatial import ConvexHull
 
 from distill.colour import lab_from_linear, linear
 from engines.errors import EngineFault
+from engines.face.align import crop, crop_from_frame, moved
 from engines.face.cleaning import LUMINANCE
 from engines.face.compose import FAR_RING
 from engines.face.mesh import FACE_OVAL, face_model
@@ -24,6 +25,7 @@ from engines.face.retarget import oval_rings
 from engines.identity import ATLAS_PX, Identity
 from engines.settings import SwapSettings
 from engines.swappers.base import Inputs
+from engines.swappers.latent import rough_crop
 from engines.swappers.passthrough import NothingToRemember
 from engines.swappers.proxy import COARSEST_PX, STEPS, Proxy, lifted, next_softness, texture_levels, tone_shift
 from engines.types import Floats, Occlusion, Rgb, TrackedFace
@@ -157,6 +159,41 @@ def test_a_large_face_painted_in_bands_is_the_one_painted_whole(monkeypatch: pyt
         results.append(drawn([frame] * 2, [points] * 2, identity(DARK_SKIN, person(9)))[-1])
     np.testing.assert_array_equal(results[0], results[1])
     assert (results[0] != frame).any(axis=2).mean() > 0.2
+
+
+@pytest.mark.parametrize(("size_px", "roll_deg"), [(256, 0.0), (256, 25.0), (128, -10.0), (512, 10.0)])
+def test_on_a_crop_it_looks_as_it_does_on_the_frame(size_px: int, roll_deg: float) -> None:
+    """Drawn onto the crop, or drawn onto the frame and then cropped: the same but for edges, eyes and occluder too."""
+    points = landmarks(Looks(size_px=230, yaw_deg=12, roll_deg=roll_deg, x_px=200, y_px=190), person(3))
+    blue_eyes = replace(identity(DARK_SKIN, person(9)), iris_rgb=np.array([40, 90, 220], np.float32))
+    frame = photograph(points, albedo(MIDDLE_SKIN), FROM_THE_LEFT, scene(380, 400))
+    frame[250:, 200:230] = (30, 200, 40)
+    covered = np.zeros((95, 100), np.uint8)
+    covered[62:, 50:57] = 255
+    occlusion = Occlusion(covered, np.array([[0.25, 0, 0], [0, 0.25, 0]], np.float32), 0.1)
+    there = crop_from_frame(points, size_px)
+    states, (whole, own) = [ENGINE.init(), ENGINE.init()], (frame.copy(), crop(frame, there, size_px))
+    rough = own.copy()
+    for number in range(2):
+        inputs = Inputs(frame, face(points), occlusion, number * FRAME_S)
+        np.copyto(whole, frame)
+        ENGINE.draw(states[0], blue_eyes, inputs, NEUTRAL, whole)
+        plan = ENGINE.plan(states[1], blue_eyes, inputs, NEUTRAL)
+        rough = rough_crop(ENGINE, states[1], plan, there, own)
+        finer = np.ptp(plan.on_crop(there).moved_px[:, 2]) / np.ptp(plan.moved_px[:, 2])
+        assert plan.on_crop(there).camera_px == pytest.approx(finer * plan.camera_px, rel=1e-4)
+    expected = crop(whole, there, size_px)
+    off = np.abs(rough.astype(int) - expected)
+    assert off.mean() < 1.0
+    assert np.percentile(off, 95) <= 5
+    assert np.abs(own.astype(int) - expected).mean() > 8, "or nothing is said"
+    on_crop = moved(points, there)
+    for iris in (468, 473):
+        x, y = np.round(on_crop[iris, :2]).astype(int)
+        reach = max(size_px // 64, 1)
+        eye = np.s_[y - reach : y + reach + 1, x - reach : x + reach + 1]
+        assert off[eye].mean() < 8
+        assert np.abs(own[eye].astype(int) - expected[eye]).mean() > 25, "or nothing is said"
 
 
 def test_two_states_interleaved_give_the_same_bytes_as_apart() -> None:
