@@ -70,6 +70,7 @@ class Size:
     recompute: bool = False
     accumulate: int = 1
     factors: tuple[tuple[str, float], ...] = ()
+    autoencoder_rate: float = 2.0  # times `rate`
 
     def swapper(self, few_steps: int = 1) -> SwapperConfig:
         return presets.of(self.name, few_steps)
@@ -92,20 +93,22 @@ class Size:
 
 
 TOY = Size("toy", rate=1e-3, images=16, videos=4, frames=6, steps=4_000)
-TINY = Size("tiny", rate=2e-4, images=16, videos=2, frames=8, steps=100_000)
+TINY = Size("tiny", rate=2e-4, images=16, videos=2, frames=8, steps=100_000, autoencoder_rate=5.0)
 BASE = Size("base", 1e-4, 32, 4, 8, steps=200_000, few_steps=2, precision="bfloat16")
 # VividFace trains what it imports at 1e-5, and its ReferenceNet, of which our face encoder has the place, at a tenth.
 FULL = Size("full", 1e-5, 16, 2, 8, 100_000, 2, "bfloat16", True, 2, (("painter.face_encoder", 0.1),))
 
 
 def autoencoder(size: Size, examples: Path = EXAMPLES) -> RunConfig:
-    """Pixels to latents and back, before anything else."""
+    """Pixels to latents and back, before anything else. Two batches of clips for one of stills (VividFace)."""
+    data = size.data(examples, frames=min(size.frames, 4))
+    train = size.train(share=0.5, rate=size.autoencoder_rate)
     return RunConfig(
         recipe=f"autoencoder_{size.name}",
         swapper=size.swapper(),
         stage=AutoencoderSettings(),
-        data=size.data(examples, frames=min(size.frames, 4)),
-        train=size.train(share=0.5, rate=2.0),
+        data=data.model_copy(update={"rhythm": ("image", "video", "video")}),
+        train=train.model_copy(update={"channels_last": True}),
     )
 
 
