@@ -290,10 +290,11 @@ def _rollout(swap: Swap, instruments: Instruments, photos: Mapping[str, Array]) 
     reader, tracker = instruments.faces, FaceTracker(max_faces=1, follow="one")
     found: dict[str, list[object]] = {"at_s": [], "colour": [], **{judge.name: [] for judge in instruments.judges}}
     try:
-        state = tracker.init()
         for frame, looked in _marked(swap.rollout(instruments.rollout_s)):
-            tracked = tracker.step(state, frame.driver_HW3, frame.at_s)
-            if not looked or not tracked.faces or frame.result_HW3 is None:
+            if not looked or frame.result_HW3 is None:
+                continue
+            tracked = tracker.step(tracker.init(), frame.driver_HW3, frame.at_s)  # looked for anew each time
+            if not tracked.faces:
                 continue
             points = tracked.faces[0].raw_px
             there = crop_from_frame(points, CROP_PX)
