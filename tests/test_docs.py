@@ -14,11 +14,17 @@ import pytest
 
 from distill.data import DataSettings
 from distill.degrade import DegradeSettings
-from distill.evaluate.settings import SwapEvalConfig, TrueSwapConfig
+from distill.evaluate.settings import StepsEvalConfig, SwapEvalConfig, TrueSwapConfig
 from distill.examples.settings import BatchSettings, ExampleSettings
 from distill.prepare.settings import PrepareSettings
 from distill.recipes import RunConfig
-from distill.stages.settings import AutoencoderSettings, CausalSettings, ConditionSettings, TeacherSettings, TimeSettings
+from distill.stages.settings import (
+    AutoencoderSettings,
+    CausalSettings,
+    ConditionSettings,
+    TeacherSettings,
+    TimeSettings,
+)
 from distill.training.settings import MachineSettings, TrainSettings
 from engines import StrictModel, SwapSettings
 from engines.build.settings import BuildSettings
@@ -40,6 +46,7 @@ MODELS: tuple[type[StrictModel], ...] = (
     BatchSettings,
     TrueSwapConfig,
     SwapEvalConfig,
+    StepsEvalConfig,
     RunConfig,
     AutoencoderSettings,
     TeacherSettings,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from distill.evaluate.settings import SwapEvalConfig, TrueSwapConfig
+from distill.evaluate.settings import StepsEvalConfig, SwapEvalConfig, TrueSwapConfig
 from engines import EngineUnavailable, SwapSettings, UnknownEngine, engine_names, nearest
 
 PATH = click.Path(path_type=Path)
@@ -94,6 +94,30 @@ def swap(**values: object) -> None:
         click.echo(f"written to {write(measured.report, config.out)} and {write_sheet(measured, config.out)}", err=True)
     if measured.report.refused:
         sys.exit(INCOMPLETE)
+
+
+@eval_group.command("steps")
+@click.option("--examples", type=PATH, required=True, help="what `vividstream examples` made")
+@click.option("--student", type=PATH, help="weights of a few-step student")
+@click.option("--teacher", type=PATH, help="weights of a teacher, bidirectional or causal: the reference")
+@click.option("--steps", type=int, multiple=True, help="of the student; may be repeated [default: 1, 2, 4]")
+@click.option("--teacher-steps", type=int, multiple=True, help="of the teacher; the most are the reference [4, 8, 50]")
+@click.option("--solver", type=click.Choice(["ddim", "dpm++2m", "heun"]), help="of the teacher [default: dpm++2m]")
+@click.option("--batches", type=int, help="batches that are measured [default: 8]")
+@click.option("--clips", type=int, help="clips in a batch [default: 2]")
+@click.option("--frames", type=int, help="frames of a clip [default: 8]")
+@click.option("--seed", type=int, help="of noise and order [default: 0]")
+@click.option("--out", type=PATH, help="folder for the report, as text and JSON [default: only printed]")
+def steps(**values: object) -> None:
+    """Quality by steps: student and teacher on people kept apart, from the same noise, against truth and reference."""
+    config = StepsEvalConfig.read({name: value for name, value in values.items() if value is not None and value != ()})
+    need_torch("eval steps")
+    from distill.evaluate.steps_run import run, write
+
+    text, stored = run(config, _say)
+    click.echo(text)
+    if config.out is not None:
+        click.echo(f"written to {write(text, stored, config.out)}", err=True)
 
 
 @eval_group.command("table")

@@ -71,9 +71,14 @@ def true_swap_error(predict: Predictor, shown: Iterable[Shown]) -> CropErrors:
     rows: list[CropError] = []
     with torch.no_grad():
         for batch in shown:
-            pasted = torch.lerp(batch.truth_BT3SS, predict(batch).float(), batch.alpha_BT1SS)
-            rows += [_error(*one) for one in zip(_rgb(pasted), _rgb(batch.truth_BT3SS), _inside(batch.mask_BT1SS))]
+            rows += crop_errors(predict(batch), batch.truth_BT3SS, batch).examples
     return CropErrors(tuple(rows))
+
+
+def crop_errors(drawn_BT3SS: Tensor, wanted_BT3SS: Tensor, shown: Shown) -> CropErrors:
+    """How far what is drawn is from what is wanted, where it is pasted. Pictures -1..1."""
+    pasted = torch.lerp(wanted_BT3SS, drawn_BT3SS.float(), shown.alpha_BT1SS)
+    return CropErrors(tuple(_error(*one) for one in zip(_rgb(pasted), _rgb(wanted_BT3SS), _inside(shown.mask_BT1SS))))
 
 
 def _rgb(pictures_BT3SS: Tensor) -> list[list[Rgb]]:

@@ -52,3 +52,19 @@ class SwapEvalConfig(StrictModel):
         None, description="folder for report, sheet, and readings to go on from; else only printed"
     )
     data: Path = Field(Path("../shared/data"), description="folder with what people are rendered from, and models")
+
+
+class StepsEvalConfig(StrictModel):
+    """`vividstream eval steps`."""
+
+    examples: Path = Field(description="what `vividstream examples` made; its people kept apart are measured")
+    student: Path | None = Field(None, description="weights of a few-step student")
+    teacher: Path | None = Field(None, description="weights of a teacher, bidirectional or causal: the reference")
+    steps: tuple[int, ...] = Field((1, 2, 4), description="of the student; may be repeated")
+    teacher_steps: tuple[int, ...] = Field((4, 8, 50), description="of the teacher; the most are the reference")
+    solver: Literal["ddim", "dpm++2m", "heun"] = Field("dpm++2m", description="of the teacher")
+    batches: int = Field(8, ge=1, description="batches that are measured")
+    clips: int = Field(2, ge=1, description="clips in a batch")
+    frames: int = Field(8, ge=1, description="frames of a clip; a bidirectional teacher's window, too")
+    seed: int = Field(0, ge=0, description="of noise and order")
+    out: Path | None = Field(None, description="folder for the report, as text and JSON; only printed if not given")

@@ -14,10 +14,11 @@ from PIL import Image
 
 from distill.errors import BadClip, NothingLeft
 from distill.evaluate import look, swap_run
+from distill.evaluate.faces import FaceReader
 from distill.evaluate.footage import Beginning, VideoFile
 from distill.evaluate.frechet import Interval
 from distill.evaluate.measures import Measure, Read, measures
-from distill.evaluate.readings import Readings, key_of, read, write
+from distill.evaluate.readings import Look, Readings, key_of, looks_of, read, write
 from distill.evaluate.settings import SwapEvalConfig
 from distill.evaluate.swap_report import SwapReport, markdown, side_by_side, values
 from distill.evaluate.swap_report import read as read_report
@@ -155,7 +156,7 @@ def test_readings_come_back_as_they_were(tmp_path: Path) -> None:
 
 
 def made_up_reading(pose: float, person: int = 0) -> Readings:
-    looks = np.full((3, len(look.looks_of([])[0:0].T)), math.nan)
+    looks = looks_of([Look()] * 3)
     axes = np.eye(4)
     looks[:, 0], looks[:, 1] = (0, 1, 2), pose
     pairs = np.stack([[axes[person], axes[person]]] * 3)
@@ -232,7 +233,7 @@ def test_a_swap_without_a_face_is_a_bad_clip() -> None:
         yield from (Frame(grey, grey, i / 25) for i in range(3))
 
     nobody = Swap("x", "x", "x", lambda: (np.zeros((64, 64, 3), np.uint8),), (), frames)
-    instruments = look.Instruments(faces=look.FaceReader())
+    instruments = look.Instruments(faces=FaceReader())
     with pytest.raises(BadClip, match="no face is found in the driver's 3 frames"):
         look.read_swap(nobody, instruments)
     with pytest.raises(BadClip, match="has no frames"):
