@@ -191,14 +191,18 @@ def test_the_lot_takes_the_pictures_in_their_shares() -> None:
     shown = synthetic_batch("image", 4, size_px=16)
     settings = AutoencoderSettings(proxies=0.3, masked=0.2)
     kinds = {"truth": shown.truth_BT3SS, "proxy": shown.proxy_BT3SS, "masked": shown.masked_BT3SS}
-    counts = dict.fromkeys(kinds, 0)
+    counts, mixed = dict.fromkeys(kinds, 0), 0
     for step in range(100):
         asked = asked_of(shown, Draws(0, step, shown.numbers), settings)
+        drawn = set()
         for row in range(4):
             (kind,) = (name for name, one in kinds.items() if torch.equal(asked.pictures[row], one[row]))
             counts[kind] += 1
+            drawn.add(kind)
             inside = asked.weight[row][shown.mask_BT1SS[row] == 1].mean() / asked.weight[row, 0, 0, 0, 0]
             assert float(inside) == pytest.approx(1, abs=1e-5) if kind == "masked" else float(inside) > 2.5
+        mixed += len(drawn) > 1
+    assert mixed > 50  # each row draws for itself
     assert [counts[kind] / 400 for kind in ("truth", "proxy", "masked")] == pytest.approx([0.5, 0.3, 0.2], abs=0.07)
 
 
