@@ -84,6 +84,23 @@ def test_o1_orders_of_convergence(schedule: Schedule, solver: Solver) -> None:
 
 
 @pytest.mark.parametrize("solver", ["heun", "dpm++2m"])
+def test_o1_orders_hold_on_uneven_grids(solver: Solver) -> None:
+    """Long and short steps in turn, three to one: DPM-Solver++(2M) weighs the step before by the lengths of both
+    (upside down, its error is five times as large)."""
+    world, schedule = Gaussian(0.3, 0.8), Schedule("trig")
+
+    def off(pairs: int) -> float:
+        lengths = 0.4 / pairs  # of a pair of steps, in the logarithm of signal to noise
+        ratios = [-2 + 10 * lengths * (pair + share) for pair in range(pairs) for share in (0.0, 0.75)]
+        times = tuple(math.atan(math.exp(-one)) for one in (*ratios, 2.0))
+        got, exact = ends(world, schedule, times, solver)
+        return float((got - exact).abs())
+
+    assert 1.6 < math.log2(off(40) / off(80)) < 2.3
+    assert off(40) < {"heun": 2e-4, "dpm++2m": 3e-5}[solver]
+
+
+@pytest.mark.parametrize("solver", ["heun", "dpm++2m"])
 def test_o1_orders_hold_where_the_flow_is_not_linear(solver: Solver) -> None:
     world = Mixture()
     x = torch.randn((100, 2), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
