@@ -145,7 +145,7 @@ def markdown(found: Mapping[str, Curve], reference: str | None, facts: Mapping[s
     lines += [
         "",
         f"{count} held-out clips. True: against the truth, in the face's region as it is pasted; rms and temporal in "
-        "levels of 255. To reference: rms of the pictures. Latent: rms distance of latents over the reference's spread. "
+        "levels of 255. To reference: rms of pictures. Latent: rms distance of latents, over the reference's spread. "
         f"{', '.join(NAMES)}: spread of the latents in three bands, over the true ones'; below 1 detail is lost. "
         "Changes: energy of the latents' frame differences, over the true ones'; below 1 lag or blur, above flicker. "
         "ms: denoiser alone, a frame.",

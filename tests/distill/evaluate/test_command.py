@@ -10,8 +10,8 @@ import pytest
 
 from distill.evaluate import command
 from distill.evaluate.command import eval_group, need_torch
-from distill.evaluate.settings import TrueSwapConfig
-from engines import EngineUnavailable, SettingError, UnknownEngine
+from distill.evaluate.settings import StepsEvalConfig, SwapEvalConfig, TrueSwapConfig
+from engines import EngineUnavailable, SettingError, StrictModel, UnknownEngine, VividError
 
 ROOT = Path(__file__).parents[3]
 SETTINGS = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
@@ -53,10 +53,31 @@ def test_an_unknown_setting_is_refused() -> None:
         TrueSwapConfig.read({"quik": True})
 
 
-def test_every_setting_is_an_option_and_documented() -> None:
-    options = {parameter.name for parameter in eval_group.commands["true-swap"].params}
-    section = SETTINGS.split("## TrueSwapConfig")[1].split("\n## ")[0]
-    for name in TrueSwapConfig.model_fields:
-        assert name in options
+@pytest.mark.parametrize(
+    ("command", "model"), [("true-swap", TrueSwapConfig), ("swap", SwapEvalConfig), ("steps", StepsEvalConfig)]
+)
+def test_every_setting_is_an_option_and_documented(command: str, model: type[StrictModel]) -> None:
+    options = {parameter.name for parameter in eval_group.commands[command].params}
+    section = SETTINGS.split(f"## {model.__name__}")[1].split("\n## ")[0]
+    assert set(model.model_fields) == options
+    for name in model.model_fields:
         assert f"| `{name}` |" in section
-    assert "vividstream eval true-swap" in section
+    assert f"vividstream eval {command}" in section
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["swap"], "--clips VIDEO"),
+        (["swap", "--rendered", "--set", "stps=2"], "steps"),
+        (["swap", "--frames", "nowhere"], "nowhere: no such folder"),
+        (["swap", "--clips", "nowhere.mp4", "--engine", "onnx"], "--model FILE"),
+        (["swap", "--rendered", "--judge", "arcfce=x"], "arcface"),
+        (["table", "nowhere"], "is no report"),
+        (["steps", "--examples", "nowhere"], "--student FILE"),
+    ],
+)
+def test_a_wrong_call_is_one_line(words: list[str], says: str) -> None:
+    with pytest.raises(VividError, match=says) as raised:
+        call(*words)
+    assert "\n" not in str(raised.value)
