@@ -1,5 +1,5 @@
-"""Parts of the networks that are compiled, computed again or gathered one at a time: residual blocks with what
-follows them. They are called by their `forward`, and keep nothing of a call but what `sight.kept` collects."""
+"""Parts of the networks that are compiled, or computed again in the backward pass, one at a time: residual blocks with
+what follows them. They are called by their `forward`, and keep nothing of a call but what `sight.kept` collects."""
 
 from __future__ import annotations
 

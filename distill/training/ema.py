@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +20,7 @@ class Average:
         trained = {name: weight for name, weight in module.named_parameters() if weight.requires_grad}
         self.decay, self.warm_up = decay, warm_up
         self.updates = 0
-        self._module = module
+        self._module, self._found = module, dict[str, nn.Parameter]()
         self._average = {name: weight.detach().float().clone() for name, weight in trained.items()}
 
     @torch.no_grad()
@@ -30,7 +29,7 @@ class Average:
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.warm_up else self.decay
         if self._average:
             weights = self._weights()
-            new = [_as(weights[name].detach(), average).float() for name, average in self._average.items()]
+            new = [_as(weights[name], average) for name, average in self._average.items()]
             torch._foreach_lerp_(list(self._average.values()), new, 1 - decay)
         self.updates += 1
 
@@ -65,12 +64,13 @@ class Average:
             average.copy_(state[name])
 
     def _weights(self) -> dict[str, nn.Parameter]:
-        """Looked up anew: FSDP puts others in their place."""
-        return dict(self._module.named_parameters())
+        """Looked up when they are first wanted, and kept: until then FSDP may put others in their place."""
+        self._found = self._found or dict(self._module.named_parameters())
+        return self._found
 
 
 def _as(weight: Tensor, average: Tensor) -> Tensor:
-    """The weight whole, if it is spread over ranks and the average is not: made before, by a stage for itself."""
+    """float32, and whole if it is spread over ranks and the average is not: made before, by a stage for itself."""
     if hasattr(weight, "full_tensor") and not hasattr(average, "full_tensor"):
-        return cast(Tensor, weight.full_tensor())
-    return weight
+        weight = weight.full_tensor()
+    return weight if weight.dtype == torch.float32 else weight.float()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from distill.training.settings import MachineSettings, TrainSettings
 from distill.training.stage import Stage
 from engines import SettingError
 
+Looked = TypeVar("Looked")
 OF_A_MOVE = 2**32  # seeds are below: the n-th move of a player in one step draws other numbers than the first
 
 
@@ -35,7 +36,7 @@ class Learner:
         ranks.same_weights([*stage.players.values(), *stage.frozen.values()])
         blocks.prepare(stage.players.values(), settings, machine)
         if ranks.sharded:
-            spread(self.inside, blocks.of(stage.players.values()), ranks)
+            spread(self.inside, ranks)
         self.optimisers = {name: optimiser(name, module, settings) for name, module in stage.players.items()}
         self.weights = {
             name: [weight for group in one.param_groups for weight in group["params"]]
@@ -61,9 +62,7 @@ class Learner:
     def gradients(self, player: str, shown: Shown, draws: Draws, progress: float) -> dict[str, float]:
         """Of a batch, averaged over its parts and over ranks, and clipped."""
         sums: dict[str, Tensor] = {}
-        torch.manual_seed(
-            (draws.seed * 1_000_003 + draws.step) * 1009 % 2**62 + self.ranks.rank
-        )  # networks with dropout
+        self._seed((draws.seed * 1_000_003 + draws.step) * 1009 % 2**62 + self.ranks.rank)
         with self._alone(player):
             for part in parts_of(shown, self.settings.accumulate):
                 share = len(part) / len(shown)
@@ -94,8 +93,16 @@ class Learner:
         """The first player has its first average's weights from now on."""
         self.averages[self.settings.averages[0]].copy_to(self.stage.players[self.outcome])
 
+    def look(self, function: Callable[..., Looked], *given: Any) -> Looked:
+        """Calls a function of the stage with the first player's average in place, without gradients, in eval mode."""
+        with torch.no_grad(), self._as_outcome():
+            seen: Looked = self.inside(function, *given)
+            if self.ranks.sharded:
+                cast(Any, self.inside).reshard()  # or FSDP would go on with the average, which it has gathered
+        return seen
+
     @contextmanager
-    def as_outcome(self) -> Iterator[None]:
+    def _as_outcome(self) -> Iterator[None]:
         """The first player with its first average's weights, in eval mode."""
         module = self.stage.players[self.outcome]
         modes = {id(one): one.training for one in module.modules()}
@@ -140,6 +147,12 @@ class Learner:
             one.load({key: whole_like(value, live[key]) for key, value in given.items()})
         device = self.ranks.device
         self.stage.load_extra_state({key: value.to(device) for key, value in below(tensors, "stage/").items()})
+
+    def _seed(self, seed: int) -> None:
+        """For networks with dropout. Not torch.manual_seed, which keeps a list for devices that are never used."""
+        torch.default_generator.manual_seed(seed)
+        if self.ranks.device.type == "cuda":
+            torch.cuda.default_generators[self.ranks.device.index or 0].manual_seed(seed)
 
     def _optimiser_state(self, name: str) -> dict[str, Tensor]:
         return state_of(self.optimisers[name], self.stage.players[name])

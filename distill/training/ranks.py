@@ -3,7 +3,8 @@
 copies  every process has all weights. Gradients are averaged after the backward pass, in flat buckets: whatever a stage
         does with its networks inside of its loss, nothing can be missed, which hooks on modules cannot promise
 shards  FSDP2: weights, gradients, optimiser and averages are spread over the processes. The whole loss runs inside of
-        one module's `forward`, so that FSDP's hooks see all of it
+        one module's `forward`, for which the weights are gathered, and no block by itself: temporal layers leave keys
+        and values beside their output, and FSDP's hooks would miss the gradient that comes in by them
 """
 
 from __future__ import annotations
@@ -108,15 +109,12 @@ class Inside(nn.Module):
         return function(*given)
 
 
-def spread(inside: Inside, blocks: Iterable[nn.Module], ranks: Ranks) -> None:
-    """FSDP2 over all ranks. blocks: what is gathered only while its own `forward` runs; all else for the whole loss."""
+def spread(inside: Inside, ranks: Ranks) -> None:
+    """FSDP2 over all ranks."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
-    mesh = init_device_mesh(ranks.device.type, (ranks.count,))
-    for block in blocks:
-        fully_shard(block, mesh=mesh)
-    fully_shard(inside, mesh=mesh, reshard_after_forward=False)
+    fully_shard(inside, mesh=init_device_mesh(ranks.device.type, (ranks.count,)), reshard_after_forward=False)
 
 
 def whole_like(tensor: Tensor, like: Tensor) -> Tensor:

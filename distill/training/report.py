@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 import time
@@ -150,8 +151,9 @@ class _Wandb:
     def __init__(self, folder: Path, project: str, stack: ExitStack) -> None:
         if find_spec("wandb") is None:
             raise EngineUnavailable("machine.wandb needs the package wandb: pip install wandb")
+        run = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]  # the same in the next sitting
         self._run = import_module("wandb").init(
-            project=project, name=folder.name, dir=str(folder), id=folder.name, resume="allow"
+            project=project, name=folder.name, dir=str(folder), id=run, resume="allow"
         )
         stack.callback(self._run.finish)
 

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-import torch
-
 from distill.examples.types import Kind, Shown
 from distill.training import watch
 from distill.training.checkpoint import Place
@@ -40,13 +38,12 @@ class Viewer:
             return self.metrics
         self._looked = place.step
         ranks = self._learner.ranks
-        with torch.no_grad(), self._learner.as_outcome():
-            for shown in self._shown:
-                draws = Draws(self._learner.settings.seed, 0, shown.numbers, str(ranks.device))
-                seen = self._learner.inside(self._stage.watch, shown, draws)
-                self.metrics |= {name: value for name, value in seen.metrics.items() if math.isfinite(value)}
-                if ranks.first:
-                    watch.write(self._folder / f"step-{place.step:09}", shown.kind, seen)
+        for shown in self._shown:
+            draws = Draws(self._learner.settings.seed, 0, shown.numbers, str(ranks.device))
+            seen = self._learner.look(self._stage.watch, shown, draws)
+            self.metrics |= {name: value for name, value in seen.metrics.items() if math.isfinite(value)}
+            if ranks.first:
+                watch.write(self._folder / f"step-{place.step:09}", shown.kind, seen)
         if self.metrics:
             self._report.write({"step": place.step - 1, "metrics": self.metrics})
             self._report.curves(place.step, self.metrics)

@@ -15,7 +15,7 @@ from distill.errors import RankLost
 from distill.training.learner import Learner
 from distill.training.loop import train
 from distill.training.ranks import Ranks, started
-from tests.distill.training.made_up import QUIET, Counted, MadeUp, settings
+from tests.distill.training.made_up import QUIET, Counted, MadeUp, Watched, settings
 
 STEPS = 4  # of a run of two ranks
 DIES_AT = 2
@@ -81,9 +81,9 @@ def _rank(what: str, folder: Path, form: str, rank: int, port: int) -> None:
 def both_kinds(folder: Path, ranks: Ranks) -> None:
     """Gradients of a still batch and of clips, then a short run."""
     found = {f"{kind}/{name}": g for kind in (0, 1) for name, g in gradients(ranks, kind).items()}
-    machine = QUIET.model_copy(update={"ranks": ranks.form, "save_steps": 2})
+    machine = QUIET.model_copy(update={"ranks": ranks.form, "save_steps": 2, "watch_steps": 1})
     data = Counted(2, ranks.rank, ranks.count)
-    train(MadeUp(), data, settings(steps=STEPS), folder / "run", machine=machine, ranks=ranks, quiet=True)
+    train(Watched(), data, settings(steps=STEPS), folder / "run", machine=machine, ranks=ranks, quiet=True)
     if ranks.first:
         torch.save(found, folder / "gradients.pt")
 
