@@ -91,7 +91,9 @@ def swap(**values: object) -> None:
     measured = run(config, _say)
     click.echo(markdown(measured.report))
     if config.out is not None:
-        click.echo(f"written to {write(measured.report, config.out)} and {write_sheet(measured, config.out)}", err=True)
+        _say(f"written to {write(measured.report, config.out)} and {write_sheet(measured, config.out)}")
+        if not measured.synthetic:
+            _say("the sheet shows drivers who may be real people: their pictures are theirs, do not publish them")
     if measured.report.refused:
         sys.exit(INCOMPLETE)
 

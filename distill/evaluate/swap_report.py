@@ -76,7 +76,7 @@ def markdown(report: SwapReport) -> str:
     lines = [
         f"# Swaps by {report.name}",
         "",
-        f"{report.swaps} swaps, {report.frames} frames.",
+        f"{report.swaps} swap{'s' if report.swaps != 1 else ''}, {report.frames} frames.",
         *([f"Left out, {len(report.refused)}:", *(f"- {line}" for line in report.refused)] if report.refused else []),
         *(f"**{line}.**" for line in warnings(report)),
         "",

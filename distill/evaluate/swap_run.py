@@ -50,10 +50,11 @@ SIZE_PX = 256  # to warm an engine up with
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A report, and the tiles for its picture sheet."""
+    """A report, the tiles for its picture sheet, and whether everybody in it was made up."""
 
     report: SwapReport
     tiles: Mapping[str, tuple[Rgb, Rgb]]
+    synthetic: bool  # nobody in it exists
 
 
 def run(config: SwapEvalConfig, say: Say) -> Measured:
@@ -80,7 +81,8 @@ def run(config: SwapEvalConfig, say: Say) -> Measured:
             warnings=same_network(networks, origin.known_networks),
             inputs={swap.name: swap.key for swap in swaps},
         )
-    return Measured(report, {one.name: (one.readings.photo, one.readings.moments) for one in read})
+    tiles = {one.name: (one.readings.photo, one.readings.moments) for one in read}
+    return Measured(report, tiles, all(swap.synthetic for swap in swaps))
 
 
 def checked(config: SwapEvalConfig) -> None:
@@ -287,7 +289,7 @@ def _instrument_facts(
     for name, net in (("Hopenet", instruments.pose_net), ("Deep3D", instruments.expression_net)):
         if net is not None:
             facts[name] = net.sha256
-    facts["looked at"] = f"every {instruments.every}. frame" if instruments.every > 1 else "every frame"
+    facts["looked at"] = f"one frame in {instruments.every}" if instruments.every > 1 else "every frame"
     if config.gallery is not None:
         facts["gallery"] = f"{max(map(len, gallery.values()), default=0)} other people of {config.gallery.name}"
     return facts
