@@ -22,6 +22,8 @@ from distill.stages.settings import (
     AutoencoderSettings,
     CausalSettings,
     ConditionSettings,
+    ConsistencySettings,
+    RolloutSettings,
     TeacherSettings,
     TimeSettings,
 )
@@ -51,6 +53,8 @@ MODELS: tuple[type[StrictModel], ...] = (
     AutoencoderSettings,
     TeacherSettings,
     CausalSettings,
+    ConsistencySettings,
+    RolloutSettings,
     ConditionSettings,
     TimeSettings,
     TrainSettings,

@@ -39,7 +39,7 @@ from distill.stages.few_steps import (
     with_denoiser,
 )
 from distill.stages.settings import ConsistencySettings
-from distill.times import among, closer, even_times
+from distill.times import PARTS, among, closer, even_times
 from distill.training.draws import Draws
 from distill.training.stage import Terms
 from distill.training.watch import Seen
@@ -174,7 +174,7 @@ class ConsistencyStage:
 
     def _curriculum(self, scene: Scene) -> Tensor:
         schedule, own, t = self.student.schedule, self.settings, self._times(scene)
-        r = closer(schedule, t, scene.progress, own.q)
+        r = closer(schedule, t, scene.progress * own.parts / PARTS, own.q)
         objective = Curriculum(Distance(own.distance, own.c), own.solver, own.substeps)
         student, teacher, given = self._student(scene), self._teacher(scene), scene.given
         return objective(student, teacher, schedule, given.x0_BTChw, scene.noise, t, r, given.weight_BT1hw)

@@ -76,6 +76,17 @@ def test_the_target_gets_no_gradient() -> None:
         torch.testing.assert_close(of_itself[name], gradient)
 
 
+def test_the_target_follows_the_student_as_an_average() -> None:
+    stage = stage_of(method="lcm", levels=8, target_ema=0.9)
+    assert stage.target is not None
+    weight = stage.target.get_parameter("conv_in.weight")
+    before = weight.clone()
+    with torch.no_grad():
+        stage.student.denoiser.conv_in.weight += 1
+    stage.after_step(0, 0.0)
+    torch.testing.assert_close(weight, before + 0.1)
+
+
 def test_a_student_drops_the_same_units_in_both_looks() -> None:
     student = swapper_of()
     dropout = nn.Dropout(0.5)
