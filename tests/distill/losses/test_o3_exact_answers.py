@@ -140,6 +140,18 @@ def test_o3_curriculum_measures_the_error_of_one_step_of_the_solver() -> None:
     assert loss(exact, 0.0) == pytest.approx(float(((first - second).square() / (t - r)).mean()))
 
 
+def test_o3_clean_data_has_nothing_to_be_consistent_with() -> None:
+    """Row 0 of the ddpm table: no step, no gap, no share of the loss; nor of its gradient."""
+    x0, noise, _ = (one[:8] for one in drawn(10, 0.0, 1.0))
+    t = torch.zeros_like(x0)
+    leaf = torch.ones((), dtype=torch.float64, requires_grad=True)
+    teacher = WORLD.network(VELOCITY_ROWS)
+    r = closer(VELOCITY_ROWS, t, 0.5)
+    loss = Consistency()(lambda x, t: leaf * teacher(x, t), teacher, VELOCITY_ROWS, x0, noise, t, r)
+    assert loss.item() == pytest.approx(0, abs=1e-9)
+    assert torch.autograd.grad(loss, leaf)[0].item() == 0
+
+
 def test_o3_a_fixed_grid_is_at_rest_at_the_teachers_chain() -> None:
     """The student that takes all remaining steps of the grid at once has no loss; with steps over two levels, which end
     elsewhere, it has, as has the teacher."""
