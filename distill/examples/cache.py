@@ -192,8 +192,8 @@ def opened(settings: ExampleSettings, means: Means) -> Record:
         record.write()
         return record
     record = Record.read(settings.folder)
-    changed = sorted(name for name in {*now, *record.settings} if now.get(name) != record.settings.get(name))
-    if changed:
+    changed = [name for name in (*now, *record.settings) if now.get(name) != record.settings.get(name)]
+    if changed:  # settings that have a name come before fingerprints
         raise SettingError(
             f"{settings.folder}: holds examples made with another {changed[0]} "
             f"({record.settings.get(changed[0])}, not {now.get(changed[0])}); take a new folder"

@@ -27,6 +27,7 @@ from engines.face.track import FaceTracker
 from engines.identity_vector import identity_vector
 from engines.session import MOST_COVERED
 from engines.swappers.base import EngineState, Inputs
+from engines.swappers.latent import rough_crop
 from engines.swappers.proxy import Proxy
 from engines.types import SKIN_LANDMARKS, Floats, Mask, Occlusion, Rgb, TrackedFace
 
@@ -207,18 +208,19 @@ def drawn_by(
     own, rough, masks, alphas, places = [], [], [], [], []
     for at, which in enumerate(order):
         one = Inputs(inputs[which].rgb_HW3, inputs[which].face, inputs[which].occlusion, at * FRAME_S)
-        scratch = one.rgb_HW3.copy()
+        there = crop_from_frame(one.face.points_px, size_px)
+        cropped = crop(one.rgb_HW3, there, size_px)
         try:
-            proxy.draw(state, identity, one, SwapSettings(), scratch)
+            plan = proxy.plan(state, identity, one, SwapSettings())
+            picture = rough_crop(proxy, state, plan, there, cropped)  # also where it is not kept: the state learns
         except EngineFault as error:
             raise Refused(f"the proxy cannot be drawn: {error}") from error
         if at < settle:
             continue
-        there = crop_from_frame(one.face.points_px, size_px)
         covered = covered_on_crop(one.occlusion, there, size_px)
         region = face_region(moved(one.face.points_px, there), size_px, covered)
-        own.append(crop(one.rgb_HW3, there, size_px))
-        rough.append(crop(scratch, there, size_px))
+        own.append(cropped)
+        rough.append(picture)
         masks.append(region.mask_SS)
         alphas.append(region.alpha_SS)
         places.append(there)

@@ -17,7 +17,7 @@ from engines.types import Floats, Mask, Rgb
 Kind = Literal["image", "video"]
 
 
-CONDITIONING = 1  # counts changes after which kept examples are no longer what the live engine would be given
+CONDITIONING = 2  # counts changes after which kept examples are no longer what the live engine would be given
 
 
 class Refused(Exception):

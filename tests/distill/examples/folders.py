@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from distill.examples.cache import A_SHARD, MEMBER, Job, Kept, Kind, Record, Split
+from distill.examples.cache import A_SHARD, MEMBER, Job, Kept, Record, Split
 from distill.examples.pack import pack
-from distill.examples.types import Example
+from distill.examples.types import Example, Kind
 from distill.shards import write_shard
 
 SIDE, PICTURE, FRAMES = 16, 8, 6
@@ -17,19 +17,19 @@ SIDE, PICTURE, FRAMES = 16, 8, 6
 def numbered(number: int, frames: int, side: int = SIDE, picture: int = PICTURE) -> Example:
     """An example that says its number and frame in its first pixels; the rest is noise that only they decide."""
     rng = np.random.default_rng((number, frames))
-    target, truth, proxy = rng.integers(0, 256, (3, frames, side, side, 3)).astype(np.uint8)
+    target, truth, proxy = rng.integers(0, 256, (3, frames, side, side, 3), np.uint8)
     for t in range(frames):
         target[t, 0, 0] = (number // 256, number % 256, t)
-    mask = rng.integers(0, 256, (frames, side, side)).astype(np.uint8)
+    mask = rng.integers(0, 256, (frames, side, side), np.uint8)
     mask[:, 0, 0] = 0
     return Example(
         target,
         truth,
         proxy,
         mask,
-        mask // 2,
-        rng.integers(0, 256, (frames, picture, picture, 3)).astype(np.uint8),
-        rng.integers(0, 256, (picture, picture, 3)).astype(np.uint8),
+        mask // np.uint8(2),
+        rng.integers(0, 256, (frames, picture, picture, 3), np.uint8),
+        rng.integers(0, 256, (picture, picture, 3), np.uint8),
         rng.standard_normal(8).astype(np.float32),
         number,
     )

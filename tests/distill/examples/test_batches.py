@@ -172,7 +172,6 @@ def test_a_damaged_or_missing_file_ends_it_by_name(folder: Path, tmp_path: Path)
         (gone / "train-video-000001.tar").unlink()
         with pytest.raises(BadShard, match=r"train-video-000001\.tar: cannot be read"):
             list(islice(stream, 12))
-        stream.close()
     content = bytearray((folder / "train-image-000000.tar").read_bytes())
     content[3000] ^= 1
     shutil.copytree(folder, tmp_path / "bad")
