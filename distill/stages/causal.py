@@ -25,7 +25,7 @@ from distill.errors import CannotConverge
 from distill.examples.types import Shown
 from distill.losses.denoising import Denoising
 from distill.network import Conditions, Network, network, spread
-from distill.past import detached, past_of
+from distill.past import past_of
 from distill.sampling import Sampler, continuing, sample_stream
 from distill.stages.common import drawn_times, freeze
 from distill.stages.denoising import DenoisingStage
@@ -83,8 +83,7 @@ class CausalStage(DenoisingStage):
         if settings.corrupt or self.swapper.config.window.memory == "last_step":
             noise = draws.normal("past", *x0.shape[1:])
         with torch.set_grad_enabled(torch.is_grad_enabled() and not settings.detach_past):
-            past = past_of(self.swapper, given, x0, noise, level=level)
-        return detached(past) if settings.detach_past else past
+            return past_of(self.swapper, given, x0, noise, level=level)
 
     def _match(
         self, teacher: Swapper, shown: Shown, draws: Draws, output: Tensor, x_t: Tensor, times: Tensor, weight: Tensor

@@ -36,7 +36,7 @@ def seen_by(stage: TeacherStage, kind: str, frames: int, step: int) -> tuple[Ten
 
 
 def test_the_first_frames_are_given_clean_and_the_others_share_a_level() -> None:
-    stage = make(TeacherSettings(given=2, drop_given=0.4), small())
+    stage = make(TeacherSettings(given=2, drop_given=0.4, conditions=PLAIN), small())
     truth = conditions(stage.swapper, batch(frames=5)).x0_BTChw
     given = {True: 0, False: 0}
     for step in range(8):
@@ -47,6 +47,10 @@ def test_the_first_frames_are_given_clean_and_the_others_share_a_level() -> None
         assert (later == later[:, :1]).all()
         assert (later > 0).all()
         assert later[0, 0] != later[1, 0], "each clip has a level of its own"
+        asked, noisy = (truth[:, 2:], x[:, 2:]) if clean else (truth, x)
+        noise = Draws(0, step, batch().numbers).normal("noise", *asked.shape[1:])
+        levels = later[:, :, None, None, None]
+        torch.testing.assert_close(noisy, stage.swapper.schedule.noisy(asked, noise, levels), atol=1e-5, rtol=1e-4)
         if clean:
             assert (t[:, :2] == 0).all()
             torch.testing.assert_close(x[:, :2], truth[:, :2])
