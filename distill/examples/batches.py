@@ -29,7 +29,7 @@ from distill.errors import BadShard
 from distill.examples.cache import MEMBER, Record, Split
 from distill.examples.pack import Damaged, decoded, unpack
 from distill.examples.settings import BatchSettings
-from distill.examples.types import Example, Kind, Shown
+from distill.examples.types import CONDITIONING, Example, Kind, Shown
 from distill.shards import Shard, open_shard
 from distill.sources.order import nth, shares_of, source_of
 from engines import SettingError
@@ -181,6 +181,12 @@ class _Folder:
     def __init__(self, path: Path, split: Split, kinds: Sequence[Kind]) -> None:
         record = Record.read(path)
         self.path, self.settings = path, record.settings
+        made_by = record.settings["conditioning"]
+        if made_by != CONDITIONING:
+            raise SettingError(
+                f"{path}: its examples are not what the live engine is given now (conditioning {made_by}, not "
+                f"{CONDITIONING}): draw them anew"
+            )
         self.frames = int(str(record.settings["frames"]))
         chosen = [(n, one) for n, one in sorted(record.shards.items()) if one.split == split and one.entry is not None]
         described = json.dumps([(name, one.entry.sha256) for name, one in chosen if one.entry is not None])

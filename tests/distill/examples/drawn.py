@@ -48,5 +48,5 @@ MEANS = Means(numbers, marker)
 
 
 def asked(folder: Path, **changes: object) -> ExampleSettings:
-    few = {"stills": 100, "clips": 14, "held_out_stills": 10, "held_out_clips": 3, "frames": 3, "size_px": 64}
+    few = {"stills": 60, "clips": 14, "held_out_stills": 10, "held_out_clips": 3, "frames": 3, "size_px": 64}
     return ExampleSettings.read({"folder": folder, "data": folder, **few, **changes})

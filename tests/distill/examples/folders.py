@@ -8,7 +8,7 @@ import numpy as np
 
 from distill.examples.cache import A_SHARD, MEMBER, Job, Kept, Record, Split
 from distill.examples.pack import pack
-from distill.examples.types import Example, Kind
+from distill.examples.types import CONDITIONING, Example, Kind
 from distill.shards import write_shard
 
 SIDE, PICTURE, FRAMES = 16, 8, 6
@@ -40,6 +40,7 @@ def write_folder(
 ) -> Record:
     """As `vividstream examples` would have left it; `apart`: held-out examples of each kind."""
     settings: dict[str, object] = {"size_px": side, "picture_px": PICTURE, "frames": frames}
+    settings["conditioning"] = CONDITIONING
     record = Record(folder, {**settings, "train sources": {"rendered": 1.0}})
     kinds: tuple[tuple[Split, Kind, int], ...] = (
         ("train", "image", stills),

@@ -16,7 +16,7 @@ from distill.data import ResumeState
 from distill.errors import BadShard, DataMissing
 from distill.examples.batches import Batches, filled, shown
 from distill.examples.settings import BatchSettings
-from distill.examples.types import TENSORS, Shown
+from distill.examples.types import CONDITIONING, TENSORS, Shown
 from engines import SettingError
 from engines.face.region import fill_colour, masked_planes, planes
 from tests.distill.examples.folders import FRAMES, numbered, write_folder
@@ -195,6 +195,14 @@ def test_what_cannot_be_is_said_at_once(folder: Path, tmp_path: Path) -> None:
     write_folder(tmp_path / "large", side=24)
     with pytest.raises(SettingError, match="differ in size_px"):
         of(Batches(settings(folder, more_folders=[tmp_path / "large"])), 1)
+
+
+def test_examples_of_another_conditioning_are_refused(tmp_path: Path) -> None:
+    record = write_folder(tmp_path / "old", stills=2, clips=2)
+    record.settings["conditioning"] = CONDITIONING - 1
+    record.write()
+    with pytest.raises(SettingError, match="draw them anew"):
+        of(Batches(settings(tmp_path / "old")), 1)
 
 
 def test_a_folder_describes_itself(folder: Path) -> None:
