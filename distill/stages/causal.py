@@ -133,8 +133,8 @@ def _check(settings: CausalSettings, swapper: Swapper, teacher: Swapper | None) 
         return
     if settings.match_sees == "window":
         raise CannotConverge(
-            "match_sees=window: a teacher of the whole noisy window knows less of the past than the student, who has it "
-            "clean; matched, the student would learn to heed its past less than is right. match_sees=past is sound"
+            "match_sees=window: a teacher of the whole noisy window knows less of the past than the student, who has "
+            "it clean; matched, the student would learn to heed its past less than is right. match_sees=past is sound"
         )
     if teacher is None:
         raise SettingError(f"match={settings.match:g} asks for a teacher to match: give its file, or match=0")
