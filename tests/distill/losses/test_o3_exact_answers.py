@@ -75,6 +75,15 @@ def test_o3_the_undistilled_start_is_as_far_away_as_is_known() -> None:
     assert float(g.abs().mean()) == pytest.approx(0.30, abs=0.01)
 
 
+def test_o3_the_gradient_leads_along_the_normalised_tangent() -> None:
+    """-2 g / (||g|| + c): of one size wherever g is large, whatever its scale."""
+    (x0, noise, t), teacher = drawn(11, 0.1, 1.4), WORLD.network(UNIT)
+    offset = torch.zeros_like(x0, requires_grad=True)
+    loss = ContinuousConsistency(c=0.1)(lambda x, t: teacher(x, t) + offset, teacher, UNIT, x0, noise, t, 1.0)
+    g = ContinuousConsistency().tangent(teacher, teacher, UNIT, UNIT.noisy(x0, noise, t), t)[1]
+    assert torch.allclose(torch.autograd.grad(loss, offset)[0] * COUNT, -2 * g / (g.abs() + 0.1))
+
+
 def test_o3_a_learned_weight_keeps_the_optimum() -> None:
     """d/dw (e^w L - w) = 0 at w = -ln L: the weight evens out what is hard at some times."""
     (x0, noise, t), teacher = drawn(2, 0.3, 1.2), WORLD.network(UNIT)

@@ -96,6 +96,9 @@ def test_o6_an_average_that_is_too_slow_learns_nothing_and_is_refused(judge: Jud
 def test_o6_the_rule() -> None:
     check_fixed_grid(5000, 50, 0.95)
     check_fixed_grid(500, 10, 0.9)
+    check_fixed_grid(1, 10, None, stop_gradient=True)
+    with pytest.raises(CannotConverge, match="without a target network"):
+        check_fixed_grid(10**6, 10, None)
     for steps, levels, rate in ((4999, 50, 0.95), (5000, 50, 0.99), (5000, 51, 0.95), (499, 10, 0.9)):
         with pytest.raises(CannotConverge, match=r"steps are too few.*Set .*steps=\d+"):
             check_fixed_grid(steps, levels, rate)
