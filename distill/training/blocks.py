@@ -1,10 +1,13 @@
-"""Parts of the networks that are compiled, or computed again in the backward pass, one at a time: residual blocks with
-what follows them. They are called by their `forward`, and keep nothing of a call but what `sight.kept` collects."""
+"""Parts of the networks that are compiled, or computed again in the backward pass, one at a time: the denoiser's
+residual blocks with what follows them. They are called by their `forward`, and keep nothing of a call but what
+`sight.kept` collects. The autoencoder's count what they reach on the way (engines.models.temporal), and are left
+alone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import partial
+from importlib import import_module
 
 import torch
 from torch import nn
@@ -14,6 +17,7 @@ from distill.training.settings import MachineSettings, TrainSettings
 from engines.models.denoiser import Layer, Middle
 
 BLOCKS = (Layer, Middle)
+KINDS_OF_BLOCKS = 256  # sizes, stills and clips: one compiled form each. Beyond torch's 8 it would go on uncompiled
 
 
 def of(modules: Iterable[nn.Module]) -> Iterator[nn.Module]:
@@ -29,6 +33,9 @@ def of(modules: Iterable[nn.Module]) -> Iterator[nn.Module]:
 def prepare(modules: Iterable[nn.Module], settings: TrainSettings, machine: MachineSettings) -> None:
     """Layout, gradient checkpointing and torch.compile, as the settings say."""
     modules = list(modules)
+    if machine.compile:
+        config = import_module("torch._dynamo").config
+        config.recompile_limit = max(config.recompile_limit, KINDS_OF_BLOCKS)
     if settings.channels_last:
         for module in modules:
             for weight in module.parameters():
@@ -38,4 +45,4 @@ def prepare(modules: Iterable[nn.Module], settings: TrainSettings, machine: Mach
         if settings.recompute:
             block.forward = partial(checkpoint, block.forward, use_reentrant=False)
         if machine.compile:
-            block.compile()
+            block.compile(dynamic=False)

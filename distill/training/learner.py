@@ -124,6 +124,7 @@ class Learner:
             found |= {f"averages/{decay}/{key}": value for key, value in one.state().items()}
         return found | {f"stage/{key}": value for key, value in self.stage.extra_state().items()}
 
+    @torch.no_grad()
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """What `tensors` gave, gathered. Raises SettingError where it is not of these players."""
         for name, module in self.stage.players.items():
@@ -131,9 +132,8 @@ class Learner:
             if set(wanted) != set(given):
                 other = sorted(set(wanted) ^ set(given))
                 raise SettingError(f'the checkpoint\'s "{name}" is another network: {", ".join(other[:4])}')
-            with torch.no_grad():
-                for key, tensor in wanted.items():
-                    tensor.copy_(whole_like(given[key], tensor))
+            for key, tensor in wanted.items():
+                tensor.copy_(whole_like(given[key], tensor))
             like = dict(module.named_parameters())
             state = below(tensors, f"optimisers/{name}/")
             load_state(

@@ -21,8 +21,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
+
 from distill.data import ResumeState
-from distill.examples.types import Shown
+from distill.errors import TrainingStopped
+from distill.examples.types import TENSORS, Shown
 from distill.training import folder, preflight
 from distill.training.checkpoint import Place
 from distill.training.keeper import Keeper
@@ -83,18 +86,29 @@ def train(
         if place.step == 0:
             preflight.check(learner, data, machine, report)
         pace = Pace.of(settings, clock, machine.replay)
-        save = Due(machine.save_steps, machine.save_minutes, clock)
-        look = Due(machine.watch_steps, machine.watch_minutes, clock)
+        save = Due(place.step, machine.save_steps, machine.save_minutes, clock)
+        look = Due(place.step, machine.watch_steps, machine.watch_minutes, clock)
         batches = data.batches(place.data)
 
         pace.start(place.spent_s)
-        progress, stop = ranks.agree(pace.progress(place.step), signals.asked)
-        while progress < 1 and not stop:
-            try:
-                shown, goes_on = next(batches)
-            except VividError:
-                keeper.save(place, report)  # what was learned is good, though the data is not
-                raise
+        while True:
+            shown, goes_on, failure = _next(batches)
+            progress, asked, failed, saving, looking = ranks.agree(
+                pace.progress(place.step),
+                signals.asked,
+                failure is not None,
+                save.now(place.step),
+                look.now(place.step),
+            )
+            if looking:
+                keeper.keep_best(place, viewer.look(place))
+            if saving or asked or failed or progress >= 1:
+                keeper.save(place, report)
+            if asked or progress >= 1:
+                break
+            if failed:
+                raise failure or TrainingStopped("another process of this run has no data to go on with")
+
             values: dict[str, float] = {}
             plan = list(stage.plan(place.step))
             for turn, player in enumerate(plan):
@@ -104,20 +118,19 @@ def train(
             if learner.outcome in plan:
                 learner.average()
             stage.after_step(place.step, progress)
-
             report.step(place, progress, shown.kind, values, pace.elapsed_s)
             place = Place(place.step + 1, place.examples + len(shown) * ranks.count, pace.elapsed_s, progress, goes_on)
-            progress, stop, saving, looking = ranks.agree(
-                pace.progress(place.step), signals.asked, save.now(place.step), look.now(place.step)
-            )
-            if looking:
-                keeper.keep_best(place, viewer.look(place))
-            if saving:
-                keeper.save(place, report)
 
-        keeper.save(place, report)
         finished = progress >= 1
         if finished:
             keeper.keep_best(place, viewer.look(place))
             learner.leave_average()
         return Outcome(place, finished, viewer.metrics)
+
+
+def _next(batches: Iterator[tuple[Shown, ResumeState]]) -> tuple[Shown, ResumeState, VividError | None]:
+    """The next batch, or why there is none: all ranks have to know before one of them goes away."""
+    try:
+        return *next(batches), None
+    except VividError as error:
+        return Shown("image", **dict.fromkeys(TENSORS, torch.empty(0)), numbers=()), ResumeState(), error

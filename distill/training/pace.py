@@ -64,16 +64,16 @@ def _logged(path: Path) -> dict[int, float]:
 
 
 class Due:
-    """Whether it is time for something that is done every so many steps, or minutes."""
+    """Whether it is time for something that is done every so many steps, or minutes. start: of this sitting."""
 
-    def __init__(self, steps: int | None, minutes: float, clock: Callable[[], float]) -> None:
-        self._steps, self._every_s, self._clock = steps, 60 * minutes, clock
+    def __init__(self, start: int, steps: int | None, minutes: float, clock: Callable[[], float]) -> None:
+        self._start, self._steps, self._every_s, self._clock = start, steps, 60 * minutes, clock
         self._last_s = clock()
 
     def now(self, step: int) -> bool:
         """step: steps made."""
         if self._steps is not None:
-            return step % self._steps == 0
+            return step > self._start and step % self._steps == 0
         if self._clock() - self._last_s < self._every_s:
             return False
         self._last_s = self._clock()

@@ -118,15 +118,16 @@ def spread(inside: Inside, ranks: Ranks) -> None:
 
 
 def whole_like(tensor: Tensor, like: Tensor) -> Tensor:
-    """A whole tensor as `like` is kept: on its device, and spread as it is. One that is spread already stays."""
+    """A whole tensor as `like` is kept: on its device, and spread and laid out as it is; numbers without axes, such as
+    an optimiser's steps, whole everywhere. Fused optimisers go through memory and look at no strides."""
     from torch.distributed.tensor import DTensor, distribute_tensor
 
-    if isinstance(tensor, DTensor):
-        return tensor
     moved = tensor.to(like.device)
-    if isinstance(like, DTensor) and tensor.ndim:
-        return distribute_tensor(moved, like.device_mesh, like.placements)
-    return moved
+    if tensor.shape != like.shape:
+        return moved
+    if isinstance(like, DTensor) and not isinstance(tensor, DTensor):
+        moved = distribute_tensor(moved, like.device_mesh, like.placements)
+    return torch.empty_like(like, dtype=tensor.dtype).copy_(moved)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from distill.errors import RankLost
 from distill.training.learner import Learner
 from distill.training.loop import train
 from distill.training.ranks import Ranks, started
+from engines import VividError
 from tests.distill.training.made_up import QUIET, Counted, MadeUp, Watched, settings
 
 STEPS = 4  # of a run of two ranks
@@ -79,11 +81,16 @@ def _rank(what: str, folder: Path, form: str, rank: int, port: int) -> None:
 
 
 def both_kinds(folder: Path, ranks: Ranks) -> None:
-    """Gradients of a still batch and of clips, then a short run."""
+    """Gradients of a still batch and of clips, then a short run in two sittings."""
     found = {f"{kind}/{name}": g for kind in (0, 1) for name, g in gradients(ranks, kind).items()}
     machine = QUIET.model_copy(update={"ranks": ranks.form, "save_steps": 2, "watch_steps": 1})
     data = Counted(2, ranks.rank, ranks.count)
-    train(Watched(), data, settings(steps=STEPS), folder / "run", machine=machine, ranks=ranks, quiet=True)
+    for fails_at in (STEPS // 2, None):  # at first on the second rank alone
+        data = replace(data, fails_at=None if ranks.first else fails_at)
+        try:
+            train(Watched(), data, settings(steps=STEPS), folder / "run", machine=machine, ranks=ranks, quiet=True)
+        except VividError as error:
+            (folder / f"failed-{ranks.rank}.json").write_text(json.dumps(str(error)))
     if ranks.first:
         torch.save(found, folder / "gradients.pt")
 

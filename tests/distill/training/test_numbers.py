@@ -147,12 +147,12 @@ def test_a_log_that_is_none_is_refused(tmp_path: Path) -> None:
 
 def test_due_by_steps_and_by_minutes() -> None:
     now_s = 0.0
-    due = Due(None, 2.0, lambda: now_s)
+    due = Due(0, None, 2.0, lambda: now_s)
     assert not due.now(1)
     now_s = 121.0
     assert due.now(2)
     assert not due.now(3)
-    assert [Due(3, 2.0, lambda: now_s).now(step) for step in (1, 2, 3, 6)] == [False, False, True, True]
+    assert [Due(3, 3, 2.0, lambda: now_s).now(step) for step in (3, 4, 5, 6, 9)] == [False, False, False, True, True]
 
 
 def test_the_rate_rises_then_falls_by_half_a_cosine() -> None:

@@ -41,6 +41,8 @@ def test_two_processes_are_one(tmp_path: Path, form: str) -> None:
     assert two is not None
     assert (one.place.examples, two.place.examples) == (4 * STEPS, 4 * STEPS)
     close(two.tensors(), one.tensors())
+    said = [json.loads((tmp_path / f"failed-{rank}.json").read_text()) for rank in (0, 1)]
+    assert said == ["another process of this run has no data to go on with", "shard-000003.tar: is not there any more"]
     goes_on = train(
         MadeUp(), Counted(4), settings(steps=STEPS), tmp_path / "run", machine=QUIET, quiet=True
     )  # what two wrote, one can read
