@@ -92,7 +92,7 @@ class Size:
         )
 
 
-TOY = Size("toy", rate=1e-3, images=16, videos=4, frames=6, steps=4_000)
+TOY = Size("toy", rate=1e-3, images=16, videos=4, frames=6, steps=4_000, autoencoder_rate=4.0)
 TINY = Size("tiny", rate=2e-4, images=16, videos=2, frames=8, steps=100_000, autoencoder_rate=5.0)
 BASE = Size("base", 1e-4, 32, 4, 8, steps=200_000, few_steps=2, precision="bfloat16")
 # VividFace trains what it imports at 1e-5, and its ReferenceNet, of which our face encoder has the place, at a tenth.
