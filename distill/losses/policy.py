@@ -56,7 +56,7 @@ class Policy:
         for position in positions * SHORT_OF_END:
             tau = start + (end - start) * position
             with torch.no_grad():
-                x_tau = follow(knots.detach(), schedule, x_s, start, end, position, self.substeps)
+                x_tau = follow(knots, schedule, x_s, start, end, position, self.substeps)
                 aim = schedule.clean(x_tau, look(teacher, x_tau, tau), spread(tau, x_tau))
             error = mean(weight * (interpolated(knots, position) - aim).square(), start.ndim)
             loss = loss + (error / schedule.sigma(tau).square() if self.per_sigma else error).mean()

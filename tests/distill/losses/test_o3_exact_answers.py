@@ -200,6 +200,22 @@ def test_o3_halving_is_at_rest_at_two_steps_of_the_teacher(schedule: Schedule) -
     assert Progressive()(teacher, teacher, schedule, x0, noise, t, middle, end) > 1e-5
 
 
+def test_o3_halving_weighs_an_error_of_x0_by_snr_plus_one() -> None:
+    """Which is an error of the output, as one, at every time."""
+    teacher = WORLD.network(UNIT)
+    x0, noise, _ = (one[:60] for one in drawn(4, 0.0, 1.0))
+    for times in ((1.5, 1.0, 0.6), (0.3, 0.2, 0.1)):
+        t, middle, end = (torch.full((60,), time, dtype=torch.float64) for time in times)
+
+        def off(x: Tensor, t: Tensor, middle: Tensor = middle, end: Tensor = end) -> Tensor:
+            there = ddim(teacher, UNIT, ddim(teacher, UNIT, x, t, middle), middle, end)
+            clean = one_step_answer(UNIT, x, there, t, end)
+            output: Tensor = UNIT.target(clean, (x - t.cos() * clean) / t.sin(), t)
+            return output + 0.1
+
+        assert Progressive()(off, teacher, UNIT, x0, noise, t, middle, end).item() == pytest.approx(0.01)
+
+
 def test_o3_a_policy_whose_knots_lie_on_the_flow_follows_it() -> None:
     """Knots from the teacher along its own flow: the loss falls fast with their number, and serving
     ends where the flow does."""
