@@ -31,7 +31,7 @@ from distill.past import detached, past_of
 from distill.stages.common import drawn_times, freeze
 from distill.stages.few_steps import (
     SameDropout,
-    check_same_latents,
+    check_same,
     drops,
     frozen_copy,
     look_at,
@@ -64,7 +64,7 @@ def make(
     if teacher is None:
         raise SettingError("consistency needs a teacher: --teacher FILE, the causal one")
     check_teacher("consistency", "causal", "causal" if teacher_stage == "causal" else "bidirectional")
-    check_same_latents(swapper, teacher)
+    check_same(swapper, teacher, "autoencoder", "face_encoder")
     return ConsistencyStage(settings, swapper.to(device), teacher.to(device), steps)
 
 

@@ -48,9 +48,9 @@ def take_over(target: nn.Module, source: nn.Module, share: float) -> None:
         mine.lerp_(whole, share)
 
 
-def check_same_latents(student: Swapper, teacher: Swapper) -> None:
-    """Raises SettingError unless both see the same latents and tokens: then one set of conditions serves both."""
-    for part in ("autoencoder", "face_encoder"):
+def check_same(student: Swapper, teacher: Swapper, *parts: str) -> None:
+    """Raises SettingError where these parts have different weights: one set of latents, or tokens, is to serve both."""
+    for part in parts:
         mine, theirs = (getattr(one, part).state_dict() for one in (student, teacher))
         same = mine.keys() == theirs.keys() and all(torch.equal(mine[key], theirs[key]) for key in mine)
         if not same:

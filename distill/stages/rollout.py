@@ -14,11 +14,12 @@ B examples   T frames   n steps   C latent channels   h = w = S/8
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from distill.conditions import conditions, without_face
+from distill.conditions import conditions, face_tokens, without_face
 from distill.examples.types import Shown
 from distill.guidance import Guided
 from distill.losses.adversarial import Critic, approximate_r1, of_critic, of_maker
@@ -28,7 +29,7 @@ from distill.losses.perceptual import Bands
 from distill.losses.picture import absolute, changes
 from distill.network import Conditions, Network, network
 from distill.stages.common import drawn_times, freeze
-from distill.stages.few_steps import check_same_latents, decoded, frozen_copy, look_at, noise_of, with_denoiser
+from distill.stages.few_steps import check_same, decoded, frozen_copy, look_at, noise_of, with_denoiser
 from distill.stages.settings import RolloutSettings
 from distill.streaming import Roll, stream
 from distill.times import among
@@ -61,7 +62,7 @@ def make(
             "matching compares what the student draws with the bidirectional teacher's distribution: --teacher FILE, "
             f"of the stage teacher{'' if teacher is None else f', not {teacher_stage or None!r}'}; or set matching=0"
         )
-    check_same_latents(swapper, teacher)
+    check_same(swapper, teacher, "autoencoder")
     return RolloutStage(settings, swapper.to(device), teacher.to(device))
 
 
@@ -131,7 +132,7 @@ class RolloutStage:
         if own.picture or own.perceptual or own.adversarial:
             parts |= self._of_pictures(shown, given, made)
         if self.teacher is not None:
-            parts["matching"] = own.matching, self._matching(given, made, draws)
+            parts["matching"] = own.matching, self._matching(self._with_the_teachers_tokens(shown, given), made, draws)
         total = torch.stack([weight * part for weight, part in parts.values()]).sum()
         return Terms(total, {name: part.detach() for name, (_, part) in parts.items()})
 
@@ -164,9 +165,8 @@ class RolloutStage:
     def _of_fake(self, shown: Shown, given: Conditions, draws: Draws) -> Terms:
         with torch.no_grad():
             made = self.rolled(given, draws)
-        return Terms(
-            of_fake(self._bidirectional(self.fake, given), self.student.schedule, made, *self._noised(made, draws))
-        )
+        look = self._bidirectional(self.fake, self._with_the_teachers_tokens(shown, given))
+        return Terms(of_fake(look, self.student.schedule, made, *self._noised(made, draws)))
 
     def _matching(self, given: Conditions, made: Tensor, draws: Draws) -> Tensor:
         assert self.teacher is not None
@@ -177,6 +177,12 @@ class RolloutStage:
         fake = self._bidirectional(self.fake, given)
         noise, t = self._noised(made, draws)
         return DistributionMatching()(real, fake, self.student.schedule, made, noise, t, given.weight_BT1hw)
+
+    @torch.no_grad()
+    def _with_the_teachers_tokens(self, shown: Shown, given: Conditions) -> Conditions:
+        """Since its face encoder has learned on: causal adaptation trains the student's."""
+        assert self.teacher is not None
+        return replace(given, tokens_BTLD=face_tokens(self.teacher, shown))
 
     def _bidirectional(self, denoiser: nn.Module, given: Conditions) -> Network:
         assert self.teacher is not None

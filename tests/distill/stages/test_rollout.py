@@ -34,7 +34,8 @@ def stage_of(student: Swapper | None = None, **settings: Any) -> RolloutStage:
 
 def test_a_supervised_student_nears_the_truth() -> None:
     """In latents, and in pictures through the decoder."""
-    for alone in ({"picture": 0.0, "perceptual": 0.0}, {"latent": 0.0}):
+    cases: tuple[dict[str, Any], ...] = ({"picture": 0.0, "perceptual": 0.0}, {"latent": 0.0})
+    for alone in cases:
         stage = stage_of(adversarial=0.0, **alone)
         losses = descend(stage, shown_of(stage.student, batch=1), 10)
         assert losses[-1] < 0.9 * losses[0]
@@ -148,6 +149,19 @@ def test_the_matched_teacher_sees_the_whole_window() -> None:
         before = look(x, t)[:, 0]
         x[:, -1] += 1
         assert (look(x, t)[:, 0] - before).abs().max() > 1e-4
+
+
+def test_the_matched_teacher_has_its_own_tokens() -> None:
+    """Causal adaptation has trained the student's face encoder on."""
+    student, teacher = swapper_of(), swapper_of()
+    with torch.no_grad():
+        for weight in student.face_encoder.parameters():
+            weight.mul_(1.1)
+    stage = rollout.make(RolloutSettings(matching=1.0), student, teacher, CPU, "teacher")
+    shown = shown_of(student)
+    seen = stage._with_the_teachers_tokens(shown, given_of(student, shown))
+    assert torch.equal(seen.tokens_BTLD, given_of(teacher, shown).tokens_BTLD)
+    assert not torch.equal(seen.tokens_BTLD, given_of(student, shown).tokens_BTLD)
 
 
 def test_what_cannot_be_is_refused() -> None:
