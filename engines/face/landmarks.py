@@ -78,6 +78,11 @@ class FaceMesh:
 
         The net always answers, on what is no face as well: only the score tells.
         """
+        self.feed(image, square, height_px, width_px)
+        return self.collect(square)
+
+    def feed(self, image: Packet, square: Square, height_px: int, width_px: int) -> None:
+        """Starts the net, in MediaPipe's own threads; `collect` waits for it."""
         rect = square_packet(
             square.x_px / width_px,
             square.y_px / height_px,
@@ -85,7 +90,11 @@ class FaceMesh:
             square.size_px / height_px,
             square.roll_rad,
         )
-        outputs = self._graph.run({"image": image, "square": rect})
+        self._graph.feed({"image": image, "square": rect})
+
+    def collect(self, square: Square) -> tuple[Floats, float]:
+        """What `find` returns, of the latest `feed`, which was of that square."""
+        outputs = self._graph.wait()
         return from_square(landmark_values(outputs["landmarks"]), square), float_value(outputs["score"])
 
     def close(self) -> None:

@@ -162,8 +162,13 @@ class FaceTracker:
         """One frame. uint8 [H, W, 3], captured at `captured_s` seconds on a monotonic clock."""
         frame = _Frame(image_packet(rgb_HW3), rgb_HW3, captured_s)
         broken = self._notice_breaks(state, frame)
+        present = state.present
+        if present:
+            self._feed(present[0], frame)  # the net works while this thread looks out
         scanning = self._look_out(state, frame)
-        for person in state.present:
+        for person in present:
+            if person is not present[0]:
+                self._feed(person, frame)
             self._follow(state, person, frame)
         _drop_doubles(state)
         if not scanning and _searching(state, self._most):  # lost in this very frame
@@ -206,9 +211,13 @@ class FaceTracker:
         state.scene, state.size_px = scene, size_px
         return broken
 
-    def _follow(self, state: TrackState, person: Person, frame: _Frame) -> None:
+    def _feed(self, person: Person, frame: _Frame) -> None:
         square = square_of_points(person.points_px)
-        points_px, score = self._mesh.find(frame.image, square, frame.height_px, frame.width_px)
+        self._mesh.feed(frame.image, square, frame.height_px, frame.width_px)
+
+    def _follow(self, state: TrackState, person: Person, frame: _Frame) -> None:
+        """Takes the landmarks that the net, fed with this person, finds."""
+        points_px, score = self._mesh.collect(square_of_points(person.points_px))
         box_px = box_of_points(points_px)
         if score < KEEP_SCORE or not _plausible(person.box_px, box_px, frame):
             person.lost = True
