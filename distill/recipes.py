@@ -71,6 +71,10 @@ class Size:
     accumulate: int = 1
     factors: tuple[tuple[str, float], ...] = ()
     autoencoder_rate: float = 2.0  # times `rate`
+    student_rate: float = 0.5  # the same
+    rollout_rate: float = 0.1  # the same
+    parts: int = 7  # of the student's curriculum
+    adversarial: float = 0.05  # a critic makes a roll-out's step twice as dear
 
     def swapper(self, few_steps: int = 1) -> SwapperConfig:
         return presets.of(self.name, few_steps)
@@ -92,7 +96,19 @@ class Size:
         )
 
 
-TOY = Size("toy", rate=1e-3, images=16, videos=4, frames=6, steps=4_000, autoencoder_rate=4.0)
+TOY = Size(
+    "toy",
+    rate=1e-3,
+    images=16,
+    videos=4,
+    frames=6,
+    steps=4_000,
+    autoencoder_rate=4.0,
+    student_rate=0.1,
+    rollout_rate=0.5,
+    parts=2,
+    adversarial=0.0,
+)
 TINY = Size("tiny", rate=2e-4, images=16, videos=2, frames=8, steps=100_000, autoencoder_rate=5.0)
 BASE = Size("base", 1e-4, 32, 4, 8, steps=200_000, few_steps=2, precision="bfloat16")
 # VividFace trains what it imports at 1e-5, and its ReferenceNet, of which our face encoder has the place, at a tenth.
@@ -139,9 +155,9 @@ def student(size: Size, examples: Path = EXAMPLES) -> RunConfig:
     return RunConfig(
         recipe=f"student_{size.name}",
         swapper=size.swapper(size.few_steps),
-        stage=ConsistencySettings(),
+        stage=ConsistencySettings(parts=size.parts),
         data=size.data(examples),
-        train=size.train(share=0.45, rate=0.5),
+        train=size.train(share=0.45, rate=size.student_rate),
     )
 
 
@@ -150,9 +166,9 @@ def rollout(size: Size, examples: Path = EXAMPLES) -> RunConfig:
     return RunConfig(
         recipe=f"rollout_{size.name}",
         swapper=size.swapper(size.few_steps),
-        stage=RolloutSettings(),
+        stage=RolloutSettings(adversarial=size.adversarial),
         data=size.data(examples, frames=size.frames * 3 // 2),
-        train=size.train(share=0.1, rate=0.1),
+        train=size.train(share=0.1, rate=size.rollout_rate),
     )
 
 
