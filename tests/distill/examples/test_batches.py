@@ -120,7 +120,7 @@ def test_threads_and_memory_change_nothing(folder: Path) -> None:
 
 
 def test_ranks_share_the_samples_of_a_step(folder: Path) -> None:
-    """Two ranks with two samples each see what one with four sees; a resume may change the number of ranks."""
+    """Two ranks with two samples each see what one with four sees."""
     half = {"images_a_batch": 2, "videos_a_batch": 1}
     alone = of(Batches(settings(folder), workers=0), 6)
     pair = [of(Batches(settings(folder, **half), rank, 2, workers=0), 6) for rank in (0, 1)]
@@ -129,6 +129,18 @@ def test_ranks_share_the_samples_of_a_step(folder: Path) -> None:
         assert [row for part in parts for row in whose(part)] == whose(batch)
         assert sum((part.numbers for part in parts), ()) == batch.numbers
         assert pair[0][step][1].images == state.images
+
+
+def test_a_resume_with_more_ranks_goes_on_with_the_next_samples(folder: Path) -> None:
+    half = settings(folder, images_a_batch=2, videos_a_batch=1)
+    alone = of(Batches(half, workers=0), 9)
+    state = alone[4][1]
+    assert state.images == 6, "three batches of two"
+    pair = [of(Batches(half, rank, 2, workers=0), 4, state) for rank in (0, 1)]
+    rows = [row for step in (1, 3) for rank in pair for row in whose(rank[step][0])]
+    assert rows[:4] == [row for step in (6, 8) for row in whose(alone[step][0])]
+    numbers = [number for ranks in (alone[:5], *pair) for batch, _ in ranks for number in batch.numbers]
+    assert len(set(numbers)) == len(numbers)
 
 
 def test_no_number_comes_twice(folder: Path) -> None:
