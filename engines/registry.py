@@ -11,7 +11,7 @@ from engines.pool import EnginePool
 from engines.settings import SwapSettings
 from engines.swappers.base import Engine
 
-LEARNED = ("tiny", "base", "full")
+LEARNED = ("toy", "tiny", "base", "full")
 
 
 def _passthrough(settings: SwapSettings, pool: EnginePool) -> Engine:

@@ -1,5 +1,6 @@
 """The configurations that we ship weights for, complete, as functions. `of(name)` finds one by name.
 
+toy   64 px, for trying a whole training in minutes (examples/tiny_chain.sh); nobody should wear it.
 tiny  256 px on any CPU in real time: no group norm; attention, in time too, at 16x16 on the way down and up and at
       8x8 in the middle, since many small products cost a CPU more than their FLOP (docs/log.md).
 base  384 px on consumer GPUs.
@@ -37,6 +38,43 @@ def ddpm_times(steps: int) -> tuple[float, ...]:
     if steps < 1:
         raise ValueError(f"a frame needs at least one step, not {steps}")
     return tuple(float(1000 * (steps - i) // steps - 1) for i in range(steps))
+
+
+def toy(steps: int = 1, window: WindowConfig | None = None) -> SwapperConfig:
+    return SwapperConfig(
+        name="toy",
+        size_px=64,
+        window=window or WindowConfig(frames=6, sinks=1),
+        schedule=ScheduleConfig(kind="trig", times=trig_times(steps)),
+        autoencoder=AutoencoderConfig(
+            kind="tiny",
+            latent_channels=16,  # an eighth of 64 px is coarse: with 8 channels detail ends at 24 dB
+            widths=(32, 64),
+            blocks=1,
+            temporal_encoder=False,
+            temporal_decoder=True,
+        ),
+        denoiser=DenoiserConfig(
+            latent_channels=16,
+            widths=(64, 128),
+            blocks=1,
+            attention=(False, True),
+            temporal=(False, True),
+            heads=4,
+            token_width=64,
+            norm="rms",
+            positions=16,
+        ),
+        face_encoder=FaceEncoderConfig(
+            backbone="conv",
+            picture_px=32,
+            feature_width=64,
+            tokens=4,
+            token_width=64,
+            depth=1,
+            heads=4,
+        ),
+    )
 
 
 def tiny(steps: int = 1, window: WindowConfig | None = None) -> SwapperConfig:
@@ -155,7 +193,9 @@ def full(steps: int = 1, window: WindowConfig | None = None) -> SwapperConfig:
     )
 
 
-_PRESETS: Mapping[str, Callable[[int], SwapperConfig]] = MappingProxyType({"tiny": tiny, "base": base, "full": full})
+_PRESETS: Mapping[str, Callable[[int], SwapperConfig]] = MappingProxyType(
+    {"toy": toy, "tiny": tiny, "base": base, "full": full}
+)
 
 
 def preset_names() -> tuple[str, ...]:

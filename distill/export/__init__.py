@@ -1,0 +1,1 @@
+"""`vividstream export`: a trained student to files that other programs read, and to a proved engine."""
