@@ -12,7 +12,7 @@ import click
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from engines import store
+from engines import registry, store
 from engines.errors import MediaError, SettingError
 from engines.identity_store import IdentityStore
 from engines.registry import LEARNED
@@ -95,9 +95,11 @@ def _all_here(random_weights: bool) -> list[str]:
 
 
 def _subject(name: str, random_weights: bool, common: dict[str, Any]) -> Any:
+    """Raises UnknownEngine and SettingError, before anything is measured."""
     from engines.bench.measure import Subject
 
     engine, _, runtime = name.partition(":")
+    registry.choose(engine)
     learned = engine in LEARNED
     asked: dict[str, Any] = {"engine": engine}
     if learned:

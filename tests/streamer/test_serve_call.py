@@ -131,11 +131,11 @@ async def test_an_engine_slower_than_the_camera_does_not_let_pictures_grow_old()
 
     async with served(loader=Loader(slow)) as client, calling(client) as caller:
         await caller.start(Camera([plain((9, 9, 9))]))
-        await caller.until(lambda: len(caller.reports) >= 14, 30.0)
+        await caller.until(lambda: len(caller.reports) >= 9, 30.0)
     ages = [report["numbers"]["age_ms"] for report in caller.reports]
     last = caller.reports[-1]["numbers"]
     assert 7 < last["fps_out"] < 11
-    assert last["dropped"]["newer_came"] > 150
+    assert last["dropped"]["newer_came"] > 90
     assert ages[-1]["p95"] < 300
     assert ages[-1]["p50"] < ages[3]["p50"] + 40, "the age of pictures must not grow"
 

@@ -20,6 +20,14 @@ from engines.settings import SwapSettings
 from engines.types import Rgb
 
 
+@pytest.fixture(autouse=True)
+def small_yardsticks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How fast the machine is nobody asks here."""
+    monkeypatch.setattr("engines.bench.peak.MATMUL_SIDE", 128)
+    monkeypatch.setattr("engines.bench.peak.LEAST_S", 0.01)
+    monkeypatch.setattr("engines.bench.command.PUPPET_FRAMES", 12)
+
+
 @pytest.fixture(scope="module")
 def film() -> list[Rgb]:
     return list(Puppet(IdentityStore(None).load("amara"), 240, 320).frames(12))
