@@ -112,7 +112,8 @@ class AutoencoderStage:
         """There is none."""
 
     def watch(self, shown: Shown, draws: Draws) -> Seen:
-        """Rows of a grid: what was asked, what came out, for truth, proxy and masked picture."""
+        """Rows of a grid: what was asked, what came out, for truth, proxy and masked picture. Of the face: the error's
+        root mean square in levels, and the tone's in dE; and how wide latents are, 1 being right."""
         still = shown.kind == "image"
         kinds = (shown.truth_BT3SS, shown.proxy_BT3SS, shown.masked_BT3SS)
         made = [self._decode(self._encode(pictures, still), still).float() for pictures in kinds]
@@ -125,9 +126,9 @@ class AutoencoderStage:
             grids={"pictures": grid(torch.stack(rows))},
             clips={} if still else {"truth": clip(torch.cat([shown.truth_BT3SS[0], made[0][0]], -1))},
             metrics={
-                "face_rms": float(square.sqrt() * 127.5),
-                "face_tone_de": float(tone),
-                "latent_spread": float(latents.float().std() / self._spread),
+                f"{shown.kind}-rms": float(square.sqrt() * 127.5),
+                f"{shown.kind}-tone": float(tone),
+                f"{shown.kind}-latents": float(latents.float().std() / self._spread),
             },
         )
 

@@ -312,4 +312,5 @@ def test_it_is_a_stage_of_the_swapper_that_can_be_watched() -> None:
             seen = stage.watch(shown, Draws(0, 0, shown.numbers))
         assert seen.grids["pictures"].shape == (6 * SIZE_PX, 3 * SIZE_PX, 3)
         assert set(seen.clips) == ({"truth"} if kind == "video" else set())
-        assert seen.metrics["face_rms"] > 0
+        assert set(seen.metrics) == {f"{kind}-rms", f"{kind}-tone", f"{kind}-latents"}  # of both kinds, side by side
+        assert seen.metrics[f"{kind}-rms"] > 0
