@@ -47,6 +47,11 @@ def start() -> Net:
     return fitted(SMALL, 500)
 
 
+def stopped(errors: list[float]) -> bool:
+    """Whether a run that looks at its error now and then would have ended early."""
+    return any(rising(errors[: i + 1]) for i in range(len(errors)))
+
+
 def test_o5_the_undistilled_start_is_no_consistency_function(judge: Judge, start: Net) -> None:
     assert judge.error(start) > 1.0
     assert judge.energy(start, 1) > 0.3
@@ -80,8 +85,8 @@ def test_o6_a_fixed_grid_with_its_own_answers_as_target_diverges_and_is_stopped(
     check_fixed_grid(400, 50, None, stop_gradient=True)
     errors: list[float] = []
     net = trained(start, fixed_grid, 400, watch=lambda average: errors.append(judge.error(average)))
-    assert judge.error(net) > 1.0
-    assert rising(errors)
+    assert judge.error(net) > 0.5
+    assert stopped(errors)
 
 
 def test_o6_an_average_that_is_too_slow_learns_nothing_and_is_refused(judge: Judge, start: Net) -> None:
@@ -90,7 +95,7 @@ def test_o6_an_average_that_is_too_slow_learns_nothing_and_is_refused(judge: Jud
     errors: list[float] = []
     net = trained(start, fixed_grid, 400, rate=0.999, watch=lambda average: errors.append(judge.error(average)))
     assert judge.error(net) > 1.0
-    assert not rising(errors), "it stands still, which only the refusal beforehand tells"
+    assert not stopped(errors), "it stands still, which only the refusal beforehand tells"
 
 
 def test_o6_the_rule() -> None:
@@ -154,4 +159,7 @@ def test_o5_a_policy(judge: Judge) -> None:
 def test_o6_what_is_refused_fails_o5(judge: Judge, whole_start: Net, rate: float | None) -> None:
     with pytest.raises(CannotConverge):
         check_fixed_grid(5000, 50, rate)
-    assert judge.error(trained(whole_start, fixed_grid, 5000, rate)) > 1.0
+    errors: list[float] = []
+    net = trained(whole_start, fixed_grid, 5000, rate, watch=lambda average: errors.append(judge.error(average)))
+    assert judge.error(net) > 0.4
+    assert stopped(errors) == (rate is None)
