@@ -373,7 +373,7 @@ def test_a_full_disk_ends_it_by_name_keeps_what_is_done_and_a_rerun_finishes(
 ) -> None:
     """The limit on a file's size stands in for the disk's end: the second video's shard does not fit."""
     small, large = write_video(tmp_path / "0.mp4", turning[:10]), write_video(tmp_path / "1.mp4", smile[:40])
-    others = [write_video(tmp_path / f"{n}.mp4", smile[n : n + 30]) for n in range(2, 6)]
+    others = [write_video(tmp_path / f"{n}.mp4", smile[n : n + 24]) for n in range(2, 6)]
     out, script = tmp_path / "out", tmp_path / "full.py"
     script.write_text(FULL_DISK)
     words = ["--consent", "c", "--licence", "l", "--frames", "8", "--workers", str(workers), "-o", str(out)]
@@ -441,7 +441,7 @@ def test_what_was_written_is_no_input_of_the_next_run(tmp_path: Path) -> None:
 def test_killed_in_the_middle_it_goes_on_and_ends_the_same(
     smile: list[Rgb], turning: list[Rgb], tmp_path: Path
 ) -> None:
-    videos = [write_video(tmp_path / f"{n}.mp4", (smile if n % 2 else turning)[n : n + 40]) for n in range(4)]
+    videos = [write_video(tmp_path / f"{n}.mp4", (smile if n % 2 else turning)[n : n + 24]) for n in range(4)]
     out, whole = tmp_path / "killed", tmp_path / "whole"
     code = "from distill.prepare.command import prepare_command as p; p()"
     words = ["--consent", "c", "--licence", "l", "--frames", "8", *map(str, videos)]
