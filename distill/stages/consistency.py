@@ -17,17 +17,19 @@ import torch
 from torch import Tensor, nn
 
 from distill.conditions import conditions, without_face
+from distill.errors import CannotConverge
 from distill.examples.types import Shown
 from distill.guidance import Guided
 from distill.losses.consistency import Consistency as Curriculum
 from distill.losses.distances import Distance
-from distill.losses.guards import check_fixed_grid, check_teacher
+from distill.losses.guards import check_fixed_grid, check_teacher, rising
 from distill.losses.lcm import FixedGrid
 from distill.losses.policy import Policy
 from distill.losses.progressive import Progressive
 from distill.losses.scm import ContinuousConsistency
 from distill.network import Conditions, Network, network
 from distill.past import detached, past_of
+from distill.solvers import consistency, sample
 from distill.stages.common import drawn_times, freeze
 from distill.stages.few_steps import (
     SameDropout,
@@ -47,6 +49,7 @@ from engines import SettingError
 from engines.models.swapper import Swapper
 
 SURE_AFTER = 20  # steps, until a run's length is known from its progress
+LOOKS = 20  # in a run on a fixed grid, at how far its one step is from the teacher's chain
 
 
 def make(
@@ -104,6 +107,7 @@ class ConsistencyStage:
         }
         self.target: nn.Module | None = None  # lcm: the student's average; progressive: the last round's student
         self.round = 0
+        self.errors: list[float] = []  # lcm: at each look, over the teacher's own in one step
         self._loss = self._prepared(steps)
 
     def plan(self, step: int) -> Sequence[str]:
@@ -112,7 +116,10 @@ class ConsistencyStage:
     def loss(self, player: str, shown: Shown, draws: Draws, progress: float) -> Terms:
         given = conditions(self.student, shown, draws, self.settings.conditions)
         noise = draws.normal("noise", *given.x0_BTChw.shape[1:])
-        return Terms(self._loss(Scene(given, noise, draws, progress)).float())
+        scene = Scene(given, noise, draws, progress)
+        if self.settings.method == "lcm" and progress * LOOKS > len(self.errors):
+            self._stop_if_rising(scene)
+        return Terms(self._loss(scene).float())
 
     def after_step(self, step: int, progress: float) -> None:
         if self.settings.method == "lcm":
@@ -125,13 +132,13 @@ class ConsistencyStage:
             self.round += 1
 
     def extra_state(self) -> Mapping[str, Tensor]:
+        own = {"round": torch.tensor(self.round), "errors": torch.tensor(self.errors, dtype=torch.float64)}
         if self.target is None:
-            return {"round": torch.tensor(self.round)}
-        weights = {f"target.{name}": value for name, value in self.target.state_dict().items()}
-        return {"round": torch.tensor(self.round), **weights}
+            return own
+        return own | {f"target.{name}": value for name, value in self.target.state_dict().items()}
 
     def load_extra_state(self, state: Mapping[str, Tensor]) -> None:
-        self.round = int(state["round"])
+        self.round, self.errors = int(state["round"]), state["errors"].tolist()
         weights = {name.removeprefix("target."): value for name, value in state.items() if name.startswith("target.")}
         if weights:
             self.target = self.target or frozen_copy(self.student.denoiser)
@@ -171,6 +178,23 @@ class ConsistencyStage:
     def _check_grid(self, steps: int) -> None:
         own = self.settings
         check_fixed_grid(steps, own.levels, own.target_ema, stop_gradient=own.stop_gradient)
+
+    @torch.no_grad()
+    def _stop_if_rising(self, scene: Scene) -> None:
+        """Raises CannotConverge where one step of the student has come to be further from the teacher's chain than one
+        step of the teacher is, and stays there."""
+        schedule, start = self.student.schedule, self.student.schedule.start(scene.noise)
+        student, teacher = self._student(scene), self._teacher(scene)
+        chain = sample(teacher, schedule, start, even_times(schedule, self.settings.levels), self.settings.solver)
+        first = start.new_full(start.shape[:2], schedule.last)
+        own, undistilled = (consistency(one, schedule, start, first) - chain for one in (student, teacher))
+        self.errors.append(float(own.norm() / undistilled.norm().clamp(min=1e-6)))
+        if rising(self.errors) and not self.errors[-1] < 1:
+            raise CannotConverge(
+                f"one step of the student is {self.errors[-1]:.2g} times as far from the teacher's "
+                f"{self.settings.levels} steps as one step of the teacher is, after {min(self.errors):.2g} at best: a "
+                "fixed grid that diverges. Take the curriculum (method=curriculum), or a target average (target_ema=0.95) and more steps"
+            )
 
     def _curriculum(self, scene: Scene) -> Tensor:
         schedule, own, t = self.student.schedule, self.settings, self._times(scene)

@@ -87,6 +87,30 @@ def test_the_target_follows_the_student_as_an_average() -> None:
     torch.testing.assert_close(weight, before + 0.1)
 
 
+def test_a_fixed_grid_that_diverges_is_stopped() -> None:
+    """Looked at 20 times a run, against the teacher's own chain; at first the student is the teacher, and off by 1."""
+    stage = stage_of(method="lcm", levels=8, target_ema=None, stop_gradient=True)
+    shown = shown_of(stage.student, batch=1)
+
+    def look(progress: float) -> None:
+        stage.loss("student", shown, Draws(0, 0, shown.numbers), progress)
+
+    look(0.0)
+    assert stage.errors == []
+    for progress in (0.01, 0.02, 0.06, 0.11):
+        look(progress)
+    assert stage.errors == pytest.approx([1.0, 1.0, 1.0])
+    again = stage_of(method="lcm", levels=8)
+    again.load_extra_state(stage.extra_state())
+    assert again.errors == stage.errors
+    with torch.no_grad():
+        stage.student.denoiser.conv_out.weight *= 4
+    look(0.16)
+    look(0.21)
+    with pytest.raises(CannotConverge, match=r"diverges.*target_ema=0\.95"):
+        look(0.26)
+
+
 def test_a_student_drops_the_same_units_in_both_looks() -> None:
     student = swapper_of()
     dropout = nn.Dropout(0.5)
