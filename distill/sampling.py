@@ -10,7 +10,7 @@ distill.streaming.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -22,7 +22,7 @@ from distill.examples.types import Shown
 from distill.guidance import Guided
 from distill.network import Conditions, Network, network
 from distill.past import left_by, ring_of
-from distill.solvers import Solver, sample
+from distill.solvers import Solver, consistency, sample
 from distill.streaming import Roll, stream
 from distill.times import even_times
 from distill.training.draws import Draws
@@ -45,6 +45,7 @@ class Sampler:
 
 
 PLAIN = Sampler()
+STEPS = 50  # of a sampler without times
 
 
 def continuing(whole: Network, clean: Tensor | None) -> Network:
@@ -79,7 +80,7 @@ def sample_window(
         apart = continuing(network(swapper, without_face(given), sight), clean)
         look = Guided(look, apart, sampler.guidance)
     start = swapper.schedule.start(noise_BTChw.float())
-    return sample(look, swapper.schedule, start, _times(swapper, sampler), sampler.solver)
+    return _solved(swapper, look, start, sampler, axes=2)
 
 
 def sample_clip(
@@ -111,7 +112,7 @@ def sample_stream(swapper: Swapper, given: Conditions, noise_BTChw: Tensor, samp
         noise = noise_BTChw[:, frame].float()
         look = _of_one_frame(swapper, condition, tokens, ring, sampler.guidance)
         start = swapper.schedule.start(noise)
-        x0 = sample(look, swapper.schedule, start, _times(swapper, sampler), sampler.solver, axes=1)
+        x0 = _solved(swapper, look, start, sampler, axes=1)
         made.append(x0)
         if swapper.window.slots:
             left.append(_left(swapper, x0, noise, condition, tokens, replace(ring, kept=[])))
@@ -157,8 +158,15 @@ def predictor(
     return predict
 
 
-def _times(swapper: Swapper, sampler: Sampler) -> Sequence[float]:
-    return sampler.times or even_times(swapper.schedule, 50)
+def _solved(swapper: Swapper, look: Network, x: Tensor, sampler: Sampler, axes: int) -> Tensor:
+    """Down to clean data. The last step of every solver takes the clean latent as the network sees it; written so here,
+    since the ddpm table's row 0, where a solver would end, is not quite clean."""
+    schedule = swapper.schedule
+    times = sampler.times or even_times(schedule, STEPS)
+    if len(times) < 2 or times[-1] != 0:
+        raise SettingError(f"a sampler's times fall to 0 in one step or more, not {times}")
+    x = sample(look, schedule, x, times[:-1], sampler.solver, axes=axes)
+    return consistency(look, schedule, x, x.new_full(x.shape[:axes], times[-2]))
 
 
 def _of_one_frame(swapper: Swapper, condition: Tensor, tokens: Tensor, ring: Ring, guidance: float) -> Network:

@@ -26,10 +26,10 @@ from tests.engines.models.specks import lively, speck
 MEMORIES = ("last_step", "clean_pass", "memory_encoder")
 
 
-def swapper_with(memory: Any, name: str = "tiny") -> Swapper:
-    """Of TrigFlow, whatever the preset's noise: the ddpm table ends near clean data, not at it."""
+def swapper_with(memory: Any, name: str = "tiny", noise_of: str = "tiny") -> Swapper:
+    """The preset `name` in small, with the noise schedule of another one."""
     config = speck(name, window=WindowConfig(frames=4, sinks=1, memory=memory))
-    return lively(config.model_copy(update={"schedule": speck("tiny").schedule}))
+    return lively(config.model_copy(update={"schedule": speck(noise_of).schedule}))
 
 
 def noise_like(x0_BTChw: Tensor) -> Tensor:
@@ -37,11 +37,18 @@ def noise_like(x0_BTChw: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("name", "memory", "rounding"), [*(("tiny", memory, 1e-5) for memory in MEMORIES), ("full", "clean_pass", 2e-4)]
+    ("name", "noise_of", "memory", "rounding"),
+    [
+        *(("tiny", "tiny", memory, 1e-5) for memory in MEMORIES),
+        ("tiny", "full", "clean_pass", 1e-5),  # the ddpm table
+        ("full", "tiny", "clean_pass", 2e-4),  # an encoder that remembers
+    ],
 )
-def test_a_stream_solved_in_one_step_is_what_the_eager_runtime_draws(name: str, memory: str, rounding: float) -> None:
+def test_a_stream_solved_in_one_step_is_what_the_eager_runtime_draws(
+    name: str, noise_of: str, memory: str, rounding: float
+) -> None:
     """The same pictures in, through the very runtime: one DDIM step from pure noise is the consistency sampler's."""
-    swapper = swapper_with(memory, name)
+    swapper = swapper_with(memory, name, noise_of)
     shown = batch_for(swapper, frames=7 if name == "tiny" else 5)  # past the window
     given = conditions(swapper, shown)
     noise = noise_like(given.x0_BTChw)
@@ -71,6 +78,14 @@ def test_a_stream_solved_in_one_step_is_what_the_eager_runtime_draws(name: str, 
         drawn = runtime.run(state, {key: value for key, value in arrays.items() if key in wanted}, slots)  # type: ignore[arg-type]
         live = torch.from_numpy(drawn["latent"])
         assert (solved[:, frame] - live).abs().max() <= rounding * live.abs().max()
+
+
+@pytest.mark.parametrize("times", [(1.5,), (1.5, 0.7), (0.0,)])
+def test_a_sampler_ends_at_clean_data(times: tuple[float, ...]) -> None:
+    swapper = swapper_with("last_step")
+    given = conditions(swapper, batch_for(swapper))
+    with pytest.raises(SettingError, match="fall to 0"):
+        sample_window(swapper, given, noise_like(given.x0_BTChw), Sampler(times))
 
 
 @pytest.mark.parametrize("solver", ["ddim", "dpm++2m", "heun"])
