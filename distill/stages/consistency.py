@@ -193,7 +193,8 @@ class ConsistencyStage:
             raise CannotConverge(
                 f"one step of the student is {self.errors[-1]:.2g} times as far from the teacher's "
                 f"{self.settings.levels} steps as one step of the teacher is, after {min(self.errors):.2g} at best: a "
-                "fixed grid that diverges. Take the curriculum (method=curriculum), or a target average (target_ema=0.95) and more steps"
+                "fixed grid that diverges. Take the curriculum (method=curriculum), or a target average "
+                "(target_ema=0.95) and more steps"
             )
 
     def _curriculum(self, scene: Scene) -> Tensor:
