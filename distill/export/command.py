@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from distill.evaluate.command import need_torch
+from engines.build.command import CHATTY, Teller
 from engines.golden import ROLLOUT_FRAMES
 
 if TYPE_CHECKING:
@@ -48,6 +50,8 @@ def export_command(
     rollout is drawn once more from there.
     """
     need_torch("export")
+    for chatty in CHATTY:
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     from distill.export.package import package
 
     copied = package(weights, out)
@@ -63,7 +67,6 @@ def built(weights: Path, runtime: str, device: str, store: Path | None, rollout:
     """The engine in the store, after the check that `vividstream engines verify` makes. Where that fails, the program
     ends with status 1."""
     from engines.build.builder import build
-    from engines.build.command import Teller
     from engines.build.settings import BuildSettings
     from engines.build.verify import verify
     from engines.weights import inspect
