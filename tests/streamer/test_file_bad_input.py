@@ -146,7 +146,7 @@ def test_a_cut_among_reordered_pictures_keeps_all_that_can_be_decoded(tmp_path: 
     """What was stored behind the cut is lost, also where pictures shown later lie before it."""
     make(tmp_path / "in.mkv", Clip(range(0, 6000, 40), size_px=(320, 240), options={"bf": "3"}))
     cut(tmp_path / "in.mkv", share)
-    there = []
+    there: list[int] = []
     with av.open(str(tmp_path / "in.mkv")) as container, contextlib.suppress(av.error.FFmpegError):
         there.extend(
             index_of(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)) for frame in container.decode(video=0)
