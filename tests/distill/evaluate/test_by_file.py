@@ -27,20 +27,25 @@ from distill.evaluate.clip_features import (
 )
 from engines import EngineUnavailable, SettingError
 from engines.errors import EngineRefused
-from engines.face.five_points import TEMPLATES, five_points
+from engines.face.five_points import TEMPLATES, Template, five_points
 from engines.types import Floats, Rgb
 from tests.distill.evaluate.made_up_nets import hopenet, pooling_net, torchscript
 
 
-@pytest.fixture(scope="module")
-def points() -> Floats:
-    """A face of which the five points lie where arcface's template of a crop of 112 px at (40, 30), twice as large."""
+def placed(template: Template, side_px: int, left_px: int, top_px: int) -> Floats:
+    """A face of which the five points lie on the template of a crop of that side, at that place of the picture."""
     found = np.random.default_rng(0).normal(120, 20, (478, 3)).astype(np.float32)
-    wanted = TEMPLATES["arcface_112_v2"] * 224 + (40, 30)
+    wanted = TEMPLATES[template] * side_px + (left_px, top_px)
     for index, (x, y) in zip(([33, 160, 158, 133, 153, 144], [362, 385, 387, 263, 373, 380], [4], [61], [291]), wanted):
         found[index, :2] = x, y
     assert five_points(found) == pytest.approx(wanted, abs=1e-3)
     return found
+
+
+@pytest.fixture(scope="module")
+def points() -> Floats:
+    """Twice as large as arcface's crop, at (40, 30)."""
+    return placed("arcface_112_v2", 224, 40, 30)
 
 
 @pytest.fixture(scope="module")
@@ -66,15 +71,13 @@ def test_channels_may_be_the_other_way_round(points: Floats, picture: Rgb) -> No
     assert (rgb[:, ::-1] == bgr).all()
 
 
-def test_reface_s_recogniser_sees_the_middle_of_the_ffhq_crop(points: Floats, picture: Rgb) -> None:
-    """[35:223, 32:220] of 256 px, at 112: the nose's tip lies where the template and that cut put it."""
-    preprocessing = PREPROCESSINGS["ir_se50"]
-    shown = preprocessing.picture(picture, points)
-    nose = (TEMPLATES["ffhq_512"][2] * 256 - (32, 35) + 0.5) * 112 / 188 - 0.5
-    there = five_points(points)[2]
-    at = tuple(np.round(nose).astype(int)[::-1])
-    assert (shown[0, 0][at] + 1) * 127.5 == pytest.approx(there[0] * 255 / 320, abs=3)
-    assert (shown[0, 1][at] + 1) * 127.5 == pytest.approx(there[1] * 255 / 320, abs=3)
+def test_reface_s_recogniser_sees_the_middle_of_the_ffhq_crop(picture: Rgb) -> None:
+    """Rows 35 to 223 and columns 32 to 220 of 256 px, at 112. Its pixels are 188/112 of the crop's."""
+    shown = PREPROCESSINGS["ir_se50"].picture(picture, placed("ffhq_512", 256, 10, 20))
+    step = 188 / 112
+    x, y = ((np.arange(112) + 0.5) * step - 0.5 + start for start in (10 + 32, 20 + 35))
+    assert shown[0, 0, 50] == pytest.approx(x * 255 / 320 / 127.5 - 1, abs=0.012)
+    assert shown[0, 1, :, 50] == pytest.approx(y * 255 / 320 / 127.5 - 1, abs=0.012)
 
 
 def test_a_judge_from_a_file(tmp_path: Path, points: Floats, picture: Rgb) -> None:

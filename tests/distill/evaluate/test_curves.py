@@ -108,3 +108,14 @@ def test_teachers_and_students_are_drawn_as_they_are_served(swapper: Swapper) ->
     assert found["student 1"].latent != found["student 2"].latent
     assert found["autoencoder"].bands == pytest.approx((1, 1, 1))
     assert all(curve.ms >= 0 and math.isfinite(curve.true.mean()) for curve in found.values())
+
+
+def test_teacher_and_one_step_student_start_from_the_first_noise(swapper: Swapper) -> None:
+    shown = synthetic_batch(batch=1, frames=2)
+    shape = conditions(swapper, shown).x0_BTChw.shape
+    noise = torch.randn(1, 2, 8, *shape[2:], generator=torch.Generator().manual_seed(0))
+    other = noise.clone()
+    other[:, :, 1:] = 0
+    for painter in (student(swapper, 1), stream_teacher(swapper, 1), window_teacher(swapper, 1, frames=2)):
+        assert (painter(shown, noise).latents == painter(shown, other).latents).all()
+        assert (painter(shown, noise).latents != painter(shown, 0 * noise).latents).any()
