@@ -52,6 +52,8 @@ def test_o11_twenty_steps_are_ten_a_kill_and_ten(tmp_path: Path) -> None:
     assert run(tmp_path / "whole", taken).finished
     assert killed(tmp_path / "parts", 13, signal.SIGKILL, 10) == -signal.SIGKILL
     assert len(tensors(tmp_path / "parts", 10)) > 0
+    with (tmp_path / "parts" / "log.jsonl").open("a") as log:
+        log.write('{"step": 10, "progress": 0.5}\n{"step": 11, "prog')  # steps that the checkpoint does not have
     goes_on: list[int] = []
     assert run(tmp_path / "parts", goes_on).finished
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import resource
 import signal
@@ -19,7 +20,9 @@ from distill.errors import DataMissing, NotFinite, NotWritten, OtherRun, RunBusy
 from distill.examples.types import Shown
 from distill.training import checkpoint, preflight
 from distill.training.draws import Draws
+from distill.training.learner import Learner
 from distill.training.loop import Outcome, train
+from distill.training.ranks import Ranks
 from distill.training.settings import MachineSettings, TrainSettings
 from distill.training.stage import Terms
 from engines import SettingError
@@ -87,6 +90,17 @@ def test_a_gradient_that_is_no_number_stops_it_too(tmp_path: Path) -> None:
 
     with pytest.raises(NotFinite, match="step 3: net/gradient is nan; the batch"):
         run(tmp_path, stage=Steep())
+
+
+def test_nothing_is_learned_from_what_is_no_number() -> None:
+    stage = MadeUp()
+    learner = Learner(stage, settings(), QUIET, Ranks())
+    before = {name: tensor.clone() for name, tensor in learner.tensors().items()}
+    bad = Counted(bad_at=1).batch(1)
+    values = learner.move("net", bad, learner.draws(1, bad.numbers), 0.1)
+    assert math.isnan(values["net/loss"])
+    assert same(before, learner.tensors())
+    assert all(weight.grad is None for weight in stage.net.parameters())
 
 
 def test_a_shard_missing_in_mid_run_keeps_what_was_learned(tmp_path: Path) -> None:
