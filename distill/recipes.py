@@ -71,7 +71,6 @@ class Size:
     accumulate: int = 1
     factors: tuple[tuple[str, float], ...] = ()
     autoencoder_rate: float = 2.0  # times `rate`
-    student_rate: float = 0.5  # the same
     rollout_rate: float = 0.1  # the same
     parts: int = 7  # of the student's curriculum
     adversarial: float = 0.05  # a critic makes a roll-out's step twice as dear
@@ -104,7 +103,6 @@ TOY = Size(
     frames=6,
     steps=4_000,
     autoencoder_rate=4.0,
-    student_rate=0.1,
     rollout_rate=0.5,
     parts=2,
     adversarial=0.0,
@@ -157,7 +155,7 @@ def student(size: Size, examples: Path = EXAMPLES) -> RunConfig:
         swapper=size.swapper(size.few_steps),
         stage=ConsistencySettings(parts=size.parts),
         data=size.data(examples),
-        train=size.train(share=0.45, rate=size.student_rate),
+        train=size.train(share=0.45, rate=0.5),
     )
 
 

@@ -37,7 +37,7 @@ def test_a_supervised_student_nears_the_truth() -> None:
     cases: tuple[dict[str, Any], ...] = ({"picture": 0.0, "perceptual": 0.0}, {"latent": 0.0})
     for alone in cases:
         stage = stage_of(adversarial=0.0, **alone)
-        losses = descend(stage, shown_of(stage.student, batch=1), 10)
+        losses = descend(stage, shown_of(stage.student, batch=1, frames=2), 8)
         assert losses[-1] < 0.9 * losses[0]
 
 
@@ -64,7 +64,7 @@ def test_every_exit_step_gets_gradient_and_all_frames_share_it(monkeypatch: pyte
         return made
 
     monkeypatch.setattr(rollout, "stream", listening)
-    for seed in range(12):
+    for seed in range(9):
         found = gradients(stage, shown, seed=seed)
         assert found["denoiser.conv_in.weight"].abs().max() > 0
     own = list(student.config.schedule.times)
@@ -190,7 +190,7 @@ def test_it_goes_on_as_it_stopped() -> None:
         one.average()
 
     whole, of_whole = learner()
-    shown = shown_of(of_whole.student, batch=1)
+    shown = shown_of(of_whole.student, batch=1, frames=2)
     go(whole, of_whole, 0)
     kept = {name: value.clone() for name, value in whole.tensors().items()}
     go(whole, of_whole, 1)
