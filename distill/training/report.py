@@ -164,7 +164,10 @@ class _Wandb:
 def _curves(folder: Path, machine: MachineSettings, stack: ExitStack) -> list[Any]:
     curves: list[Any] = []
     if machine.tensorboard and find_spec("tensorboard") is not None:
-        curves.append(_TensorBoard(folder, stack))
+        try:
+            curves.append(_TensorBoard(folder, stack))
+        except ImportError as error:  # later ones want protobuf 5, and mediapipe 4
+            click.echo(f"no curves for TensorBoard: it is installed, and cannot be loaded: {error}", err=True)
     if machine.wandb:
         curves.append(_Wandb(folder, machine.wandb, stack))
     return curves
