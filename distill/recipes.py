@@ -78,6 +78,11 @@ class Size:
     def swapper(self, few_steps: int = 1) -> SwapperConfig:
         return presets.of(self.name, few_steps)
 
+    def whole_windows(self) -> SwapperConfig:
+        """The networks before distillation, which stream nothing and have no memory encoder yet."""
+        config = self.swapper()
+        return config.model_copy(update={"window": config.window.model_copy(update={"memory": "last_step"})})
+
     def data(self, examples: Path, frames: int | None = None) -> BatchSettings:
         return BatchSettings(
             folder=examples, frames=frames or self.frames, images_a_batch=self.images, videos_a_batch=self.videos
@@ -119,7 +124,7 @@ def autoencoder(size: Size, examples: Path = EXAMPLES) -> RunConfig:
     train = size.train(share=0.5, rate=size.autoencoder_rate)
     return RunConfig(
         recipe=f"autoencoder_{size.name}",
-        swapper=size.swapper(),
+        swapper=size.whole_windows(),
         stage=AutoencoderSettings(),
         data=data.model_copy(update={"rhythm": ("image", "video", "video")}),
         train=train.model_copy(update={"channels_last": True}),
@@ -130,7 +135,7 @@ def teacher(size: Size, examples: Path = EXAMPLES) -> RunConfig:
     """The bidirectional teacher, on a trained autoencoder's latents."""
     return RunConfig(
         recipe=f"teacher_{size.name}",
-        swapper=size.swapper(),
+        swapper=size.whole_windows(),
         stage=TeacherSettings(),
         data=size.data(examples),
         train=size.train(share=1.0, rate=1.0, factors=dict(size.factors)),
@@ -160,11 +165,12 @@ def student(size: Size, examples: Path = EXAMPLES) -> RunConfig:
 
 
 def rollout(size: Size, examples: Path = EXAMPLES) -> RunConfig:
-    """Distillation, stage 3: on its own past, over more frames."""
+    """Distillation, stage 3: on its own past, over more frames. A memory encoder learns through that past only."""
+    swapper = size.swapper(size.few_steps)
     return RunConfig(
         recipe=f"rollout_{size.name}",
-        swapper=size.swapper(size.few_steps),
-        stage=RolloutSettings(adversarial=size.adversarial),
+        swapper=swapper,
+        stage=RolloutSettings(adversarial=size.adversarial, through_past=swapper.window.memory == "memory_encoder"),
         data=size.data(examples, frames=size.frames * 3 // 2),
         train=size.train(share=0.1, rate=size.rollout_rate),
     )

@@ -16,8 +16,8 @@ say() { printf '\n== %s (%s s)\n' "$1" "$(($(date +%s) - begun))"; }
 begun=$(date +%s)
 
 say "examples: rendered people and portraits that move, as the live engine would be shown them"
-vividstream examples "$examples" --data "$data" --size-px 64 --picture-px 32 --frames 8 \
-    --stills 200 --clips 60 --held-out-stills 8 --held-out-clips 12 --same-person 6 --workers 2
+vividstream examples "$examples" --data "$data" --size-px 64 --picture-px 32 --frames 9 \
+    --stills 180 --clips 48 --held-out-stills 6 --held-out-clips 12 --same-person 6 --workers 2
 
 say "autoencoder: pixels to latents"
 vividstream train autoencoder "$run/autoencoder" --size toy --examples "$examples" train.steps=900 machine.tensorboard=no

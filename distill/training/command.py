@@ -134,11 +134,12 @@ def _distilled(
     values: Mapping[str, Any],
     minutes: float | None,
 ) -> RunConfig:
-    """The recipe of the teacher's size, with the teacher's own networks and the recipe's few steps."""
+    """The recipe of the teacher's size, with the teacher's own networks and the recipe's few steps and memory."""
     own = inspect(teacher).card.config
     recipe = recipes.of(stage, size or own.name, values["examples"] or recipes.EXAMPLES)
     schedule = own.schedule.model_copy(update={"times": recipe.swapper.schedule.times})
-    swapper = own.model_copy(update={"schedule": schedule})
+    window = own.window.model_copy(update={"memory": recipe.swapper.window.memory})
+    swapper = own.model_copy(update={"schedule": schedule, "window": window})
     return changed(recipe.model_copy(update={"swapper": swapper}), (*_minutes(minutes), *overrides))
 
 

@@ -44,7 +44,7 @@ def toy(steps: int = 1, window: WindowConfig | None = None) -> SwapperConfig:
     return SwapperConfig(
         name="toy",
         size_px=64,
-        window=window or WindowConfig(frames=6, sinks=1),
+        window=window or WindowConfig(frames=6, sinks=1, memory="memory_encoder"),
         schedule=ScheduleConfig(kind="trig", times=trig_times(steps)),
         autoencoder=AutoencoderConfig(
             kind="tiny",
@@ -81,7 +81,7 @@ def tiny(steps: int = 1, window: WindowConfig | None = None) -> SwapperConfig:
     return SwapperConfig(
         name="tiny",
         size_px=256,
-        window=window or WindowConfig(),
+        window=window or WindowConfig(memory="memory_encoder"),
         schedule=ScheduleConfig(kind="trig", times=trig_times(steps)),
         autoencoder=AutoencoderConfig(
             kind="tiny",
@@ -120,12 +120,12 @@ def base(steps: int = 1, window: WindowConfig | None = None) -> SwapperConfig:
     return SwapperConfig(
         name="base",
         size_px=384,
-        window=window or WindowConfig(),
+        window=window or WindowConfig(memory="memory_encoder"),
         schedule=ScheduleConfig(kind="trig", times=trig_times(steps)),
         autoencoder=AutoencoderConfig(
             kind="tiny",
             latent_channels=8,
-            widths=(64, 128, 192),
+            widths=(64, 128, 256),
             blocks=2,
             temporal_encoder=False,
             temporal_decoder=True,

@@ -96,18 +96,28 @@ class SwapStep(nn.Module):
 
     def _condition(self, inputs: dict[str, Tensor], past: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """What the denoiser sees besides the noisy latent, in VividFace's order, and the encoder's new slices."""
-        each = self.swapper.autoencoder.encoder_memories
-        latents: list[Tensor] = []
-        new: list[Tensor] = []
-        for i, name in enumerate(("masked", "proxy")):
-            latent, slices = self.swapper.autoencoder.encode_frame(
-                self._inner(inputs[name]), past[i * each : (i + 1) * each], inputs.get("recent_order")
-            )
-            latents.append(latent)
-            new += slices
+        pictures = [self._inner(inputs[name]) for name in ("masked", "proxy")]
+        latents, new = self._encoded(pictures, past, inputs.get("recent_order"))
         mask = self._inner(functional.avg_pool2d(inputs["mask"], REDUCTION))
         geometry = [self._inner(inputs["geometry"])] if "geometry" in inputs else []
         return torch.cat([mask, *latents, *geometry], 1), new
+
+    def _encoded(
+        self, pictures: Sequence[Tensor], past: Sequence[Tensor], order: Tensor | None
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Each picture's latent; together where the encoder remembers nothing, which two cores share better."""
+        autoencoder = self.swapper.autoencoder
+        each = autoencoder.encoder_memories
+        if not each:
+            both, _ = autoencoder.encode_frame(torch.cat(list(pictures)))
+            return list(both.chunk(len(pictures))), []
+        latents: list[Tensor] = []
+        new: list[Tensor] = []
+        for i, picture in enumerate(pictures):
+            latent, slices = autoencoder.encode_frame(picture, past[i * each : (i + 1) * each], order)
+            latents.append(latent)
+            new += slices
+        return latents, new
 
     def _denoise(
         self, inputs: dict[str, Tensor], condition: Tensor, tokens: Tensor, ring_memories: Sequence[Tensor]
