@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -46,6 +48,15 @@ def chromium() -> str:
         if path:
             return path
     lacking("chromium")
+
+
+@pytest.fixture(autouse=True)
+def whole_numbers() -> Iterator[None]:
+    """Opening a session of ONNX Runtime makes the thread that opens it flush the smallest numbers to zero, which is
+    wanted of a thread that draws, and refused by Hypothesis and NumPy in the tests that follow."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
 
 
 def pytest_configure() -> None:

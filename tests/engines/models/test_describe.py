@@ -10,7 +10,7 @@ import torch
 
 from engines.models import describe as module
 from engines.models import presets
-from engines.models.config import SwapperConfig
+from engines.models.config import SwapperConfig, WindowConfig
 from engines.models.describe import Description, Part
 
 # Stable Diffusion 1.5 at 512 px, counted by the same counter through diffusers, FLOP. The first is its UNet at a latent
@@ -100,7 +100,7 @@ def test_tiny_keeps_its_budget() -> None:
 
 
 def test_where_the_past_comes_from_has_its_price() -> None:
-    config = presets.tiny()
+    config = presets.tiny(window=WindowConfig(memory="last_step"))
     one_pass = part(describe(config), "denoiser").flop
     least = describe(config).flop_per_frame
     more = {}
