@@ -2,51 +2,36 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from distill.examples.settings import ExampleSettings
+from distill.progress import ProgressLine, bar
 
 if TYPE_CHECKING:
     from distill.examples.cache import Record
 
-TERMINAL_EVERY_S, LINE_EVERY_S = 0.2, 20.0
-BAR_CELLS = 24
-
 
 class Progress:
-    """A bar that is redrawn on a terminal, a line now and then elsewhere."""
+    """How far the drawing is, on one line."""
 
     def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
-        self._start_s = self._shown_s = time.monotonic()
+        self._line = ProgressLine()
+        self.end = self._line.end
 
     def show(self, done: int, total: int, record: Record) -> None:
         """Call as often as you like."""
-        now_s = time.monotonic()
-        if now_s - self._shown_s < (TERMINAL_EVERY_S if self._terminal else LINE_EVERY_S):
-            return
-        self._shown_s = now_s
-        line = progress_text(done, total, sum(record.refused().values()), now_s - self._start_s)
-        click.echo(f"\r{line:78}" if self._terminal else line, err=True, nl=not self._terminal)
-
-    def end(self) -> None:
-        """Leaves the bar's line."""
-        if self._terminal:
-            click.echo("", err=True)
+        if self._line.is_due():
+            self._line.show(progress_text(done, total, sum(record.refused().values()), self._line.elapsed_s))
 
 
 def progress_text(done: int, total: int, refused: int, elapsed_s: float) -> str:
     """`[######..................] 96/1100 samples, 7 of all left out, about 12 min left`."""
-    full = done * BAR_CELLS // max(total, 1)
     left_s = elapsed_s / max(done, 1) * (total - done)
     left = f"about {left_s / 60:.0f} min left" if left_s >= 90 else f"about {left_s:.0f} s left"
-    bar = "#" * full + "." * (BAR_CELLS - full)
-    return f"[{bar}] {done}/{total} samples, {refused} of all left out, {left}"
+    return f"{bar(done, total)} {done}/{total} samples, {refused} of all left out, {left}"
 
 
 @click.command("examples")

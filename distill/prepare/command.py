@@ -3,51 +3,39 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from distill.prepare.settings import PrepareSettings
+from distill.progress import ProgressLine, bar
 from engines.settings import SwapperType
 
 if TYPE_CHECKING:
     from distill.prepare.run import Outcome
 
-TERMINAL_EVERY_S, LINE_EVERY_S = 0.2, 10.0
-BAR_CELLS = 24
 INCOMPLETE = 3  # exit status where something was left out that a person should know of
 
 
 class Progress:
-    """A bar that is redrawn on a terminal, a line now and then elsewhere."""
+    """How far the cutting is, on one line."""
 
     def __init__(self, total: int) -> None:
         self._total = total
-        self._terminal = sys.stderr.isatty()
-        self._start_s = self._shown_s = time.monotonic()
+        self._line = ProgressLine()
+        self.end = self._line.end
 
     def show(self, videos: int, frames: int) -> None:
         """Call as often as you like."""
-        now_s = time.monotonic()
-        if now_s - self._shown_s < (TERMINAL_EVERY_S if self._terminal else LINE_EVERY_S):
-            return
-        self._shown_s = now_s
-        line = progress_text(videos, self._total, frames, now_s - self._start_s)
-        click.echo(f"\r{line:78}" if self._terminal else line, err=True, nl=not self._terminal)
-
-    def end(self) -> None:
-        """Leaves the bar's line."""
-        if self._terminal:
-            click.echo("", err=True)
+        if self._line.is_due():
+            self._line.show(progress_text(videos, self._total, frames, self._line.elapsed_s))
 
 
 def progress_text(videos: int, total: int, frames: int, elapsed_s: float) -> str:
     """`[######..................] 3/12 videos, 1234 frames, 56.0 fps`."""
-    full = videos * BAR_CELLS // max(total, 1)
     speed = frames / elapsed_s if elapsed_s > 0 else 0.0
-    return f"[{'#' * full}{'.' * (BAR_CELLS - full)}] {videos}/{total} videos, {frames} frames, {speed:.1f} fps"
+    return f"{bar(videos, total)} {videos}/{total} videos, {frames} frames, {speed:.1f} fps"
 
 
 @click.command("prepare")
