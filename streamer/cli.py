@@ -28,7 +28,7 @@ from engines import (
     engine_names,
     nearest,
 )
-from streamer.config import EnrollConfig, FileConfig, IdentitiesConfig, ServerConfig
+from streamer.config import EnrollConfig, FileConfig, GuardSettings, IdentitiesConfig, ServerConfig
 from streamer.options import given, options_of
 
 COMMANDS_GROUP = "vividstream.commands"
@@ -78,6 +78,7 @@ def vividstream(verbose: bool) -> None:
 
 @vividstream.command()
 @options_of(ServerConfig)
+@options_of(GuardSettings)
 @options_of(SwapSettings)
 def serve(**values: Any) -> None:
     """Offer the page on which you see yourself with another face.
@@ -141,6 +142,8 @@ def _config(model: type[Config], values: Mapping[str, object]) -> Config:
         if swap.engine not in (*engine_names(), "auto"):
             raise UnknownEngine(f'unknown engine "{swap.engine}"; {nearest(swap.engine, (*engine_names(), "auto"))}')
         chosen["swap"] = swap
+    if "guard" in model.model_fields:
+        chosen["guard"] = GuardSettings.read(given(values, GuardSettings))
     return model.read(chosen)
 
 

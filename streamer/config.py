@@ -3,15 +3,39 @@
 from __future__ import annotations
 
 import secrets
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from engines import StrictModel, SwapSettings
 
 ANY_ADDRESS = "0.0.0.0"  # every address of this machine: only when asked for
+
+
+class GuardSettings(StrictModel):
+    """Who may use the server and how much: options of `vividstream serve`."""
+
+    token_file: Path | None = Field(None, description="file of further secrets: lines NAME SECRET [CALLS]")
+    proxies: tuple[str, ...] = Field((), description="reverse proxy (address or network) whose X-Forwarded-For is true")
+    lan: Literal["auto", "yes", "no"] = Field(
+        "auto", description="whether calls may name private addresses; auto: where the server itself has one"
+    )
+    calls_per_address: int = Field(4, ge=1, description="calls at the same time from one address")
+    offers_per_minute: int = Field(30, ge=1, description="new calls from one address in a minute")
+    connections: int = Field(512, ge=8, description="open TCP connections of all browsers together")
+    handshake_s: float = Field(10.0, gt=0, description="after which a call that is not connected is over")
+    first_media_s: float = Field(15.0, gt=0, description="after which a call without any picture is over")
+    silence_s: float = Field(20.0, gt=0, description="after which a call whose camera fell silent is over")
+    longest_call_s: float | None = Field(None, gt=0, description="after which every call is over")
+
+    @field_validator("proxies")
+    @classmethod
+    def _are_networks(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in proxies:
+            ip_network(proxy, strict=False)
+        return proxies
 
 
 class ServerConfig(StrictModel):
@@ -24,9 +48,15 @@ class ServerConfig(StrictModel):
     workers: int = Field(1, ge=1, le=16, description="threads that draw; each serves some of the calls")
     identity: str | None = Field(None, description="identity that is chosen when the page opens")
     identities_dir: Path | None = Field(None, description="folder of enrolled identities")
-    origin: str | None = Field(None, description="another page's origin (https://example.org) that may use the server")
+    origin: tuple[str, ...] = Field((), description="other page's origin (https://example.org) that may use the server")
     ice_server: str | None = Field(None, description="STUN or TURN server (stun:host:port); none is asked by default")
     swap: SwapSettings = Field(SwapSettings(), description="how the face is swapped")
+    guard: GuardSettings = Field(GuardSettings(), description="who may use the server and how much")
+
+    @field_validator("origin", mode="before")
+    @classmethod
+    def _one_is_a_list_too(cls, origin: object) -> object:
+        return (origin,) if isinstance(origin, str) else () if origin is None else origin
 
     @property
     def is_loopback(self) -> bool:

@@ -45,6 +45,8 @@ def _option(name: str, field: FieldInfo) -> Callable[[Command], Command]:
     if isinstance(default, bool):
         text += f" [default: {'yes' if default else 'no'}]"
         return click.option(f"{flag}/--no-{flag[2:]}", name, default=None, help=text)
+    if get_origin(field.annotation) is tuple:  # once for each of its values; by an environment variable between blanks
+        return click.option(flag, name, type=_kind(get_args(field.annotation)[0]), multiple=True, help=text)
     if default is not None and not field.is_required():
         text += f" [default: {default}]"
     return click.option(flag, name, type=_kind(field.annotation), required=field.is_required(), help=text)
