@@ -28,7 +28,7 @@ from engines import (
     engine_names,
     nearest,
 )
-from streamer.config import EnrollConfig, FileConfig, GuardSettings, IdentitiesConfig, ServerConfig
+from streamer.config import EnrollConfig, FileConfig, GuardSettings, IdentitiesConfig, ReachSettings, ServerConfig
 from streamer.options import given, options_of
 
 COMMANDS_GROUP = "vividstream.commands"
@@ -78,6 +78,7 @@ def vividstream(verbose: bool) -> None:
 
 @vividstream.command()
 @options_of(ServerConfig)
+@options_of(ReachSettings)
 @options_of(GuardSettings)
 @options_of(SwapSettings)
 def serve(**values: Any) -> None:
@@ -144,6 +145,7 @@ def _config(model: type[Config], values: Mapping[str, object]) -> Config:
         chosen["swap"] = swap
     if "guard" in model.model_fields:
         chosen["guard"] = GuardSettings.read(given(values, GuardSettings))
+        chosen["reach"] = ReachSettings.read(given(values, ReachSettings))
     return model.read(chosen)
 
 

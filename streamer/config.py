@@ -38,6 +38,21 @@ class GuardSettings(StrictModel):
         return proxies
 
 
+class ReachSettings(StrictModel):
+    """How calls reach the server, and who watches: options of `vividstream serve`."""
+
+    certificate: Path | None = Field(None, description="certificate (PEM) for https, with its chain")
+    key: Path | None = Field(None, description="private key (PEM) of the certificate")
+    turn_server: str | None = Field(None, description="TURN server (turn:host:port?transport=udp), with turn_secret")
+    turn_secret: str | None = Field(None, min_length=8, description="secret shared with the TURN server")
+    turn_seconds: int = Field(3600, ge=60, le=86_400, description="for how long a call's TURN credentials are good")
+    relay_only: bool = Field(False, description="reach callers through the TURN server only")
+    announce: str | None = Field(None, description="this machine's address outside of a 1:1 NAT")
+    udp_ports: str | None = Field(None, pattern=r"^\d{1,5}-\d{1,5}$", description="UDP ports of calls (50000-50099)")
+    max_viewers: int = Field(4, ge=0, le=64, description="WHEP players at the same time, of all streams together")
+    overflow: tuple[str, ...] = Field((), description="address of another server that takes calls when this is full")
+
+
 class ServerConfig(StrictModel):
     """`vividstream serve`: where the page is offered, to whom, and how it swaps at first."""
 
@@ -52,6 +67,7 @@ class ServerConfig(StrictModel):
     ice_server: str | None = Field(None, description="STUN or TURN server (stun:host:port); none is asked by default")
     swap: SwapSettings = Field(SwapSettings(), description="how the face is swapped")
     guard: GuardSettings = Field(GuardSettings(), description="who may use the server and how much")
+    reach: ReachSettings = Field(ReachSettings(), description="how calls reach the server")
 
     @field_validator("origin", mode="before")
     @classmethod

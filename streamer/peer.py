@@ -14,24 +14,24 @@ from aiortc import (
     MediaStreamTrack,
     RTCConfiguration,
     RTCDataChannel,
-    RTCIceServer,
     RTCPeerConnection,
     RTCRtpReceiver,
     RTCRtpSender,
-    RTCSessionDescription,
 )
+from av.audio.frame import AudioFrame
 
 from engines import Identity, MediaError, Session, SwapSettings
 from streamer.mailbox import Latest
 from streamer.offer import check_offer
 from streamer.rtp_clock import PacketClock
+from streamer.signalling.ice import Ice
+from streamer.signalling.negotiation import Line
 from streamer.stats import CallStats
-from streamer.tracks import CameraPicture, DelayedSound, SwappedVideo, drain_pictures, standby_frame
+from streamer.tracks import CameraPicture, DelayedSound, SwappedVideo, drain_pictures, drain_sounds, standby_frame
 from streamer.worker import Outcome, Seat, Worker
 
 log = logging.getLogger(__name__)
 
-NEGOTIATE_S = 10.0
 SILENCE_S = 20.0  # without a picture from the camera, also at the beginning, the call is over
 REPORT_EVERY_S = 1.0
 CARD_HEIGHT_PX, CARD_WIDTH_PX = 480, 640  # until the camera's size is known
@@ -44,9 +44,10 @@ class Peer:
     """One call. Make it on the event loop, `negotiate`, then await `live` in a task of its own.
 
     Cancelling that task ends the call; `live` returns only when connection, tracks and the worker's seat are freed.
+    What is drawn goes back over the same connection (the page) and to everybody who watches (`watch`, `listen`).
     """
 
-    def __init__(self, call: str, worker: Worker[CameraPicture], ice_server: str | None = None) -> None:
+    def __init__(self, call: str, worker: Worker[CameraPicture], ice: Ice | None = None) -> None:
         self.call = call
         self.stats = CallStats()
         self.settings = SwapSettings()
@@ -55,11 +56,15 @@ class Peer:
         self.worker = worker
         self._loop = asyncio.get_running_loop()
         # Always a configuration: without one aiortc asks a third party's STUN server.
-        servers = [RTCIceServer(urls=ice_server)] if ice_server else []
-        self._connection = RTCPeerConnection(RTCConfiguration(iceServers=servers))
+        ice = ice or Ice(RTCConfiguration(iceServers=[]))
+        self._connection = RTCPeerConnection(ice.configuration)
+        self.line = Line(self._connection, f"call {call[:6]}", ice.announce)
         self._mailbox: Latest[CameraPicture] = Latest(worker.wake)
-        self._video: SwappedVideo | None = None
+        self._video: SwappedVideo | None = None  # what goes back over this connection, as `_sound`
         self._sound: DelayedSound | None = None
+        self._pictures_to: tuple[SwappedVideo, ...] = ()  # replaced, never changed: the worker thread reads it
+        self._sounds_to: tuple[DelayedSound, ...] = ()
+        self._has_picture = self.has_sound = False
         self._sender: RTCRtpSender | None = None
         self._channel: RTCDataChannel | None = None
         self._messages_left = MOST_MESSAGES_PER_S
@@ -69,27 +74,36 @@ class Peer:
         self._last_in_s = time.monotonic()
         self._seat: Seat[CameraPicture] | None = None
 
-    async def negotiate(self, sdp: str) -> str:
-        """Takes the offer, returns the answer. Raises MediaError, in one line, for an offer that cannot be used."""
+    async def negotiate(self, sdp: str, both_ways: bool = True) -> str:
+        """Takes the offer, returns the answer. Raises MediaError, in one line, for an offer that cannot be used.
+
+        both_ways  what is drawn goes back over this connection; else only watchers get it, and the answer is recvonly
+        """
         check_offer(sdp)
-        card = await asyncio.to_thread(standby_frame, CARD_HEIGHT_PX, CARD_WIDTH_PX)
-        self._video = SwappedVideo(self.call, self.stats, card)
+        if both_ways:
+            card = await asyncio.to_thread(standby_frame, CARD_HEIGHT_PX, CARD_WIDTH_PX)
+            self._video = SwappedVideo(self.call, self.stats, card)
+            self.watch(self._video)
         self._connection.on("track", self._on_track)
         self._connection.on("datachannel", self._on_channel)
         self._connection.on("connectionstatechange", self._on_state)
-        try:
-            async with asyncio.timeout(NEGOTIATE_S):
-                await self._connection.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
-                answer = await self._connection.createAnswer()
-                await self._connection.setLocalDescription(answer)
-        except TimeoutError:
-            raise MediaError("the offer could not be answered in time") from None
-        except Exception as error:  # the boundary to a stranger's text: aiortc raises anything on it
-            log.info("call %s: the offer was refused", self.call[:6], exc_info=error)
-            raise MediaError(f"the offer cannot be used: {_one_line(error)}") from error
-        if self._sender is None:
+        answer = await self.line.answer(sdp)
+        if not self._has_picture:
             raise MediaError("the offer sends no picture")
-        return str(self._connection.localDescription.sdp)
+        return answer
+
+    def watch(self, output: SwappedVideo) -> None:
+        """From now on this output too gets every picture of this call."""
+        self._pictures_to = (*self._pictures_to, output)
+
+    def listen(self, output: DelayedSound) -> None:
+        """From now on this output too gets every sound of this call."""
+        self._sounds_to = (*self._sounds_to, output)
+
+    def leave(self, *outputs: SwappedVideo | DelayedSound) -> None:
+        """These outputs get nothing any more."""
+        self._pictures_to = tuple(one for one in self._pictures_to if one not in outputs)
+        self._sounds_to = tuple(one for one in self._sounds_to if one not in outputs)
 
     async def use(self, session: Session) -> None:
         """Draws with this session from the next picture on; the one before is closed."""
@@ -183,29 +197,37 @@ class Peer:
 
     def _on_track(self, track: MediaStreamTrack) -> None:
         receiver = next(t.receiver for t in self._connection.getTransceivers() if t.receiver.track is track)
-        if track.kind == "video" and self._sender is None:
-            assert self._video is not None
-            self._sender = self._connection.addTrack(self._video)
-            self._video.sender = self._sender
+        if track.kind == "video" and not self._has_picture:
+            self._has_picture = True
+            if self._video is not None:
+                self._sender = self._connection.addTrack(self._video)
+                self._video.sender = self._sender
             self._spawn(self._drain_video(track, receiver))
-        elif track.kind == "audio" and self._sound is None:
-            self._sound = DelayedSound(self.stats)
-            self._connection.addTrack(self._sound)
-            self._spawn(self._sound.drain(track, PacketClock(receiver)))
+        elif track.kind == "audio" and not self.has_sound:
+            self.has_sound = True
+            if self._video is not None:
+                self._sound = DelayedSound(self.stats)
+                self._connection.addTrack(self._sound)
+                self.listen(self._sound)
+            self._spawn(drain_sounds(track, PacketClock(receiver), self._heard))
 
     async def _drain_video(self, track: MediaStreamTrack, receiver: RTCRtpReceiver) -> None:
         await drain_pictures(track, PacketClock(receiver), self._mailbox, self._saw)
         self.hang_up("the camera's track ended")
 
     def _saw(self, picture: CameraPicture) -> None:
-        assert self._video is not None
         self._last_in_s = time.monotonic()
         self.stats.came_in(self._last_in_s)
-        self._video.saw(picture)
+        for output in self._pictures_to:
+            output.saw(picture)
+
+    def _heard(self, frame: AudioFrame, arrived_s: float) -> None:
+        for output in self._sounds_to:
+            output.put(frame, arrived_s)
 
     def _deliver(self, outcome: Outcome[CameraPicture]) -> None:
-        assert self._video is not None
-        self._video.deliver(outcome)
+        for output in self._pictures_to:
+            output.deliver(outcome)
 
     def _failed(self, error: Exception) -> None:
         """In the worker thread."""
@@ -275,7 +297,3 @@ class Peer:
 async def _sent_bytes(sender: RTCRtpSender) -> int:
     report = await sender.getStats()
     return sum(int(part.bytesSent) for part in report.values() if part.type == "outbound-rtp")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:120] or type(error).__name__

@@ -7,15 +7,16 @@ import io
 import logging
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from functools import lru_cache
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from PIL import Image
 
 from engines import (
     Identity,
     IdentityError,
+    MediaError,
     Session,
     SettingError,
     StrictModel,
@@ -28,13 +29,18 @@ from engines import (
 from streamer.config import ServerConfig
 from streamer.errors import ServerBusy
 from streamer.peer import Peer
+from streamer.signalling.ice import IceServers
+from streamer.signalling.negotiation import is_no_common_codec
+from streamer.signalling.refusal import not_live, taken
 from streamer.tracks import CameraPicture
+from streamer.viewer import Viewer
 from streamer.worker import Worker
 
 log = logging.getLogger(__name__)
 
 WARM_HEIGHT_PX, WARM_WIDTH_PX = 480, 640
 CLOSE_S = 5.0
+RETRY_S = 5  # what is told to wait when a stream is not there, or is there already
 RAW = "passthrough"  # shows the real face: only where the server itself was started with it
 
 
@@ -68,6 +74,9 @@ class Room:
         self, config: ServerConfig, workers: Sequence[Worker[CameraPicture]], store: Store, loader: Loader = load
     ) -> None:
         self.peers: dict[str, Peer] = {}
+        self.streams: dict[str, Peer] = {}  # calls that have a name, which viewers ask for
+        self.viewers: dict[str, Viewer] = {}
+        self.ice_servers = IceServers(config)
         self.ready = asyncio.Event()
         self._config = config
         self._workers = workers
@@ -75,6 +84,8 @@ class Room:
         self._load = loader
         self._lives: set[asyncio.Task[None]] = set()
         self._coming = 0  # offers that are being answered
+        self._coming_streams: set[str] = set()
+        self._coming_viewers = 0
         self._portrait = lru_cache(maxsize=256)(self._draw_portrait)
 
     def engines(self) -> tuple[str, ...]:
@@ -104,9 +115,26 @@ class Room:
         await asyncio.wrap_future(worker.call(session.close))
         self.ready.set()
 
-    async def enter(self, sdp: str, choice: Choice) -> tuple[Peer, str]:
-        """Begins a call. Returns it and the answer. Raises ServerBusy, MediaError, SettingError, IdentityError."""
-        if len(self.peers) + self._coming >= self._config.max_sessions:
+    @property
+    def is_full(self) -> bool:
+        """Whether as many calls as may be are going on or coming."""
+        return len(self.peers) + self._coming >= self._config.max_sessions
+
+    @property
+    def is_full_of_viewers(self) -> bool:
+        return len(self.viewers) + self._coming_viewers >= self._config.reach.max_viewers
+
+    async def enter(
+        self, sdp: str, choice: Choice, stream: str | None = None, both_ways: bool = True
+    ) -> tuple[Peer, str]:
+        """Begins a call: it and the answer. Raises ServerBusy, MediaError, SettingError, IdentityError, Refusal.
+
+        stream     the name by which viewers find it
+        both_ways  the caller gets the result back over the same connection
+        """
+        if stream is not None and (stream in self.streams or stream in self._coming_streams):
+            raise taken(stream, RETRY_S)
+        if self.is_full:
             most = self._config.max_sessions
             calls = "1 call is" if most == 1 else f"{most} calls are"
             raise ServerBusy(f"the server is busy: {calls} going on already, try again later")
@@ -115,21 +143,63 @@ class Room:
         if refusal:
             raise ServerBusy(refusal)
         self._coming += 1
-        peer = Peer(secrets.token_urlsafe(16), worker, self._config.ice_server)
+        names = set() if stream is None else {stream}
+        self._coming_streams |= names
+        peer = Peer(secrets.token_urlsafe(16), worker, self.ice_servers.for_us(time.time()))
         try:
             settings = self._settings(self._config.swap, choice)
-            answer = await peer.negotiate(sdp)
+            answer = await peer.negotiate(sdp, both_ways)
             await peer.use(await self._open(settings, choice.identity or self.default_identity(), worker))
         except BaseException:
             await peer.close()
             raise
         finally:
             self._coming -= 1
+            self._coming_streams -= names
         self.peers[peer.call] = peer
-        life = asyncio.create_task(self._life(peer), name=f"call {peer.call}")
-        self._lives.add(life)
-        life.add_done_callback(self._lives.discard)
+        if stream is not None:
+            self.streams[stream] = peer
+        self._keep(self._life(peer, stream), f"call {peer.call}")
         return peer, answer
+
+    async def watch(self, stream: str, sdp: str, kinds: frozenset[str]) -> tuple[Viewer, str]:
+        """Begins to show a stream. Returns the viewer and our answer; or, where the offer has no codec that we have,
+        a counter-offer: then `viewer.is_agreed` is False. Raises Refusal, ServerBusy, MediaError.
+        """
+        source = self.streams.get(stream)
+        if source is None:
+            raise not_live(stream, RETRY_S)
+        if self.is_full_of_viewers:
+            raise ServerBusy(f"the server is busy: it shows streams to {len(self.viewers)} viewers already")
+        self._coming_viewers += 1
+        try:
+            viewer, description = await self._agree(source, sdp, kinds)
+        finally:
+            self._coming_viewers -= 1
+        self.viewers[viewer.name] = viewer
+        self._keep(self._watching(viewer), f"viewer {viewer.name}")
+        return viewer, description
+
+    async def _agree(self, source: Peer, sdp: str, kinds: frozenset[str]) -> tuple[Viewer, str]:
+        viewer = self._new_viewer(source)
+        try:
+            return viewer, await viewer.answer(sdp, kinds)
+        except MediaError as error:
+            await viewer.close()
+            if not is_no_common_codec(error):
+                raise
+        except BaseException:
+            await viewer.close()
+            raise
+        viewer = self._new_viewer(source)
+        try:
+            return viewer, await viewer.offer()
+        except BaseException:
+            await viewer.close()
+            raise
+
+    def _new_viewer(self, source: Peer) -> Viewer:
+        return Viewer(secrets.token_urlsafe(16), source, self.ice_servers.for_us(time.time()))
 
     async def change(self, call: str, choice: Choice) -> Peer:
         """Another identity, engine or tone in the middle of a call. Raises KeyError where there is no such call."""
@@ -144,19 +214,36 @@ class Room:
 
     async def close(self) -> None:
         """Ends every call and waits until all is freed, but not for ever."""
-        for peer in tuple(self.peers.values()):
-            peer.hang_up("the server is shutting down")
+        ending: list[Peer | Viewer] = [*self.peers.values(), *self.viewers.values()]
+        for one in ending:
+            one.hang_up("the server is shutting down")
         if self._lives:
             _, late = await asyncio.wait(self._lives, timeout=CLOSE_S)
             for life in late:
                 life.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
-    async def _life(self, peer: Peer) -> None:
+    def _keep(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
+        life = asyncio.create_task(coroutine, name=name)
+        self._lives.add(life)
+        life.add_done_callback(self._lives.discard)
+
+    async def _life(self, peer: Peer, stream: str | None) -> None:
         try:
             await peer.live()
         finally:
             self.peers.pop(peer.call, None)
+            if stream is not None:
+                self.streams.pop(stream, None)
+            for viewer in self.viewers.values():
+                if viewer.source is peer:
+                    viewer.hang_up("the call is over")
+
+    async def _watching(self, viewer: Viewer) -> None:
+        try:
+            await viewer.live()
+        finally:
+            self.viewers.pop(viewer.name, None)
 
     def _freest(self) -> tuple[Worker[CameraPicture], int]:
         """The worker that serves the fewest calls, and how many those are."""

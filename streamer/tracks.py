@@ -88,6 +88,18 @@ async def drain_pictures(
         mailbox.put(picture)
 
 
+async def drain_sounds(track: MediaStreamTrack, clock: PacketClock, heard: Callable[[AudioFrame, float], None]) -> None:
+    """Tells of every sound of a remote track and when it arrived, monotonic seconds. Returns when the track ends."""
+    while True:
+        try:
+            frame = await track.recv()
+        except MediaStreamError:
+            return
+        if isinstance(frame, AudioFrame):
+            arrived_s = clock.arrived_s(frame.pts or 0)
+            heard(frame, time.monotonic() if arrived_s is None else arrived_s)
+
+
 class SwappedVideo(MediaStreamTrack):
     """The outgoing picture: the newest result while it is young, else the standby card. Never the camera's picture.
 
@@ -222,17 +234,6 @@ class DelayedSound(MediaStreamTrack):
         self._held: deque[tuple[AudioFrame, float]] = deque()
         self._changed = asyncio.Event()
         self._delay = SoundDelay()
-
-    async def drain(self, track: MediaStreamTrack, clock: PacketClock) -> None:
-        """Moves every sound of a remote track in here. Returns when the track ends."""
-        while True:
-            try:
-                frame = await track.recv()
-            except MediaStreamError:
-                return
-            if isinstance(frame, AudioFrame):
-                arrived_s = clock.arrived_s(frame.pts or 0)
-                self.put(frame, time.monotonic() if arrived_s is None else arrived_s)
 
     def put(self, frame: AudioFrame, arrived_s: float) -> None:
         """Keeps the sound until its time; the oldest is dropped and counted where too much is waiting."""

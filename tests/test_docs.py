@@ -40,6 +40,7 @@ MODELS: tuple[type[StrictModel], ...] = (
     SwapSettings,
     BuildSettings,
     config.GuardSettings,
+    config.ReachSettings,
     config.ServerConfig,
     config.FileConfig,
     config.EnrollConfig,
