@@ -122,6 +122,23 @@ class Schedule:
         return self.noisy(self.clean(x_t, output, t), self.noise(x_t, output, t), to)
 
 
+def guess_around(shown: Values, mean: Values, t: Values, spread: float) -> Values:
+    """trig: the output F that is right on average where x0 is normal around a known mean, before anything is learned.
+
+    shown   x_t / sigma_d
+    mean    of x0 / sigma_d
+    spread  deviation of x0 / sigma_d from it, above 0
+
+    With k = sin t / (cos^2 t spread^2 + sin^2 t) Gauss' posterior means are E[z] = k (x_t - cos t mean) and
+    E[x0] = mean + spread^2 cos t / sin t E[z]; F = cos t E[z] - sin t E[x0]. At t = pi/2 it is -mean: one step from
+    noise alone then gives the mean. EDM (arXiv 2206.00364, appendix B.6) does the same around a mean of zero, where it
+    is the skip connection.
+    """
+    cos, sin = _cos(t), _sin(t)
+    share = sin * cos * (1 - spread**2) / (cos**2 * spread**2 + sin**2)
+    return share * (shown - cos * mean) - sin * mean
+
+
 def time_of_same_noise(sigma_over_alpha: Values, sigma_data: float) -> Values:
     """The TrigFlow time of a noise level given as sigma/alpha: tan t = sigma / (alpha sigma_d)."""
     return np.arctan(np.asarray(sigma_over_alpha) / sigma_data)

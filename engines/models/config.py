@@ -75,6 +75,13 @@ class DenoiserConfig(StrictModel):
     )
     norm: Literal["group", "rms"] = "group"
     positions: int = Field(32, ge=1, description="rows of the temporal position table")
+    around_proxy: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="how far the truth lies from the proxy, in deviations of a latent: the network then adds to the "
+        "guess that follows from the proxy alone (schedule `trig`). 0: it says all itself",
+    )
 
     @property
     def in_channels(self) -> int:
@@ -113,6 +120,12 @@ class SwapperConfig(StrictModel):
     autoencoder: AutoencoderConfig
     denoiser: DenoiserConfig
     face_encoder: FaceEncoderConfig
+
+    @model_validator(mode="after")
+    def _guess_has_its_schedule(self) -> Self:
+        if self.denoiser.around_proxy and self.schedule.kind != "trig":
+            raise ValueError("denoiser.around_proxy needs the trig schedule")
+        return self
 
     @property
     def latent_px(self) -> int:

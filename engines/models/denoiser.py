@@ -38,6 +38,7 @@ from engines.models.attention import (
     picture_norm,
 )
 from engines.models.config import DenoiserConfig
+from engines.schedule import guess_around
 
 END = 0.2  # a residual branch's last layer starts that much smaller
 
@@ -209,9 +210,11 @@ class MemoryEncoder(nn.Module):
 class Denoiser(nn.Module):
     text_1LD: Tensor
 
-    def __init__(self, config: DenoiserConfig, *, memory_encoder: bool = False) -> None:
+    def __init__(self, config: DenoiserConfig, *, memory_encoder: bool = False, sigma_data: float = 0.5) -> None:
+        """sigma_data: the schedule's; with `config.around_proxy` only."""
         super().__init__()
         self.config = config
+        self.sigma_data = sigma_data
         levels = range(len(config.widths))
         self.conv_in = nn.Conv2d(config.in_channels, config.widths[0], 3, padding=1)
         self.time = TimeEmbedding(config.widths[0])
@@ -231,7 +234,15 @@ class Denoiser(nn.Module):
     def forward(self, x_NCHW: Tensor, times_N: Tensor, tokens_NLD: Tensor, sight: Sight) -> Tensor:
         """x: latent and conditions, `in_channels`. times: radians or 0..999. Returns [N, latent channels, H, W]."""
         x = self._features(x_NCHW, times_N, tokens_NLD, sight, self.up)
-        return cast(Tensor, self.conv_out(functional.silu(self.norm_out(x))))
+        out = cast(Tensor, self.conv_out(functional.silu(self.norm_out(x))))
+        return out + self._guess(x_NCHW, times_N).to(out.dtype) if self.config.around_proxy else out
+
+    def _guess(self, x_NCHW: Tensor, times_N: Tensor) -> Tensor:
+        """What the proxy alone says of the output: a network that has learned nothing yet draws the proxy."""
+        channels = self.config.latent_channels
+        noisy, proxy = x_NCHW[:, :channels], x_NCHW[:, 2 * channels + 1 : 3 * channels + 1]
+        mean = proxy / self.sigma_data
+        return cast(Tensor, guess_around(noisy, mean, times_N.float()[:, None, None, None], self.config.around_proxy))
 
     def _features(
         self, x_NCHW: Tensor, times_N: Tensor, tokens_NLD: Tensor, sight: Sight, ups: Iterable[nn.Module]
@@ -288,6 +299,8 @@ class Denoiser(nn.Module):
         """Random weights from which it can learn: LeCun's law, and every residual branch ends small, so that a new
         network of any depth neither fades nor explodes."""
         ends = {id(end) for module in self.modules() for end in _ends(module)}
+        if self.config.around_proxy:
+            ends.add(id(self.conv_out))  # it begins near the guess
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 deviation = module.weight[0].numel() ** -0.5 * (END if id(module) in ends else 1)

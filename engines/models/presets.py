@@ -23,6 +23,7 @@ from engines.models.config import (
     WindowConfig,
 )
 
+AROUND_PROXY = 0.75  # measured on examples of tiny's and toy's, inside the face
 SECOND_STEP_RAD = 1.1  # sCM's time for the second of two steps (arXiv 2410.11081)
 
 
@@ -64,6 +65,7 @@ def toy(steps: int = 1, window: WindowConfig | None = None) -> SwapperConfig:
             token_width=64,
             norm="rms",
             positions=16,
+            around_proxy=AROUND_PROXY,
         ),
         face_encoder=FaceEncoderConfig(
             backbone="conv",
@@ -103,6 +105,7 @@ def tiny(steps: int = 1, window: WindowConfig | None = None) -> SwapperConfig:
             token_width=128,
             norm="rms",
             positions=32,
+            around_proxy=AROUND_PROXY,
         ),
         face_encoder=FaceEncoderConfig(
             backbone="conv",
@@ -140,6 +143,7 @@ def base(steps: int = 1, window: WindowConfig | None = None) -> SwapperConfig:
             token_width=512,
             norm="group",
             positions=32,
+            around_proxy=AROUND_PROXY,
         ),
         face_encoder=FaceEncoderConfig(
             backbone="conv",

@@ -27,7 +27,11 @@ class Swapper(nn.Module):
         self.schedule = Schedule.of(config.schedule)
         self.window = Window(config.window.frames, config.window.sinks)
         self.autoencoder = autoencoder.build(config.autoencoder)
-        self.denoiser = Denoiser(config.denoiser, memory_encoder=config.window.memory == "memory_encoder")
+        self.denoiser = Denoiser(
+            config.denoiser,
+            memory_encoder=config.window.memory == "memory_encoder",
+            sigma_data=config.schedule.sigma_data,
+        )
         self.face_encoder = FaceEncoder(config.face_encoder)
 
     def banded(self, frames: int, past: Past | None = None, device: torch.device | None = None) -> Banded:

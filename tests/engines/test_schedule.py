@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from engines.models.config import ScheduleConfig
-from engines.schedule import Schedule, ddpm_signal, time_of_same_noise
+from engines.schedule import Schedule, ddpm_signal, guess_around, time_of_same_noise
 
 SCHEDULES = [Schedule("trig"), Schedule("ddpm", "velocity"), Schedule("ddpm", "noise")]
 TIMES = {"trig": [0.0, 0.3, 1.1, math.pi / 2], "ddpm": [0.0, 1.0, 499.0, 999.0]}
@@ -133,6 +133,25 @@ def test_many_small_steps_reach_the_mean_of_a_gaussian() -> None:
         expected_noise = (x - alpha * expected_x0) / sigma
         x = schedule.move(x, schedule.target(expected_x0, expected_noise, float(t)), float(t), float(to))
     np.testing.assert_allclose(x, mean + spread * noise, atol=2e-3)
+
+
+@pytest.mark.parametrize("t", [0.05, 0.6, 1.3, math.pi / 2])
+def test_the_guess_around_a_mean_is_the_best_affine_one(t: float) -> None:
+    """Least squares over a million draws of x0 ~ N(mean, spread^2) finds the same output from x_t."""
+    schedule, spread, mean, draws = Schedule("trig", sigma_data=0.5), 0.6, 0.8, np.random.default_rng(0)
+    x0 = 0.5 * (mean + spread * draws.standard_normal(1_000_000))
+    noise = draws.standard_normal(len(x0))
+    x_t, output = schedule.noisy(x0, noise, t), schedule.target(x0, noise, t)
+    shown = np.linspace(x_t.min(), x_t.max(), 5)
+    best = np.polynomial.Polynomial.fit(x_t, output, 1)
+    np.testing.assert_allclose(guess_around(shown / 0.5, mean, t, spread), best(shown), atol=0.02)
+
+
+def test_one_step_from_noise_alone_ends_at_the_mean() -> None:
+    schedule, mean = Schedule("trig", sigma_data=0.5), some(9)
+    x_t = schedule.start(some(8))
+    output = guess_around(schedule.network_input(x_t), mean, math.pi / 2, 0.75)
+    np.testing.assert_allclose(schedule.clean(x_t, output, math.pi / 2), 0.5 * mean, atol=1e-12)
 
 
 def test_equal_noise_levels_have_equal_times() -> None:

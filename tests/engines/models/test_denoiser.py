@@ -6,12 +6,13 @@ import math
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn import functional
 
 from engines.models import presets
 from engines.models.attention import ChannelNorm, Ring, TemporalAttention, Together, time_code
-from engines.models.config import DenoiserConfig
+from engines.models.config import DenoiserConfig, SwapperConfig
 from engines.models.denoiser import Denoiser
 from engines.models.swapper import Swapper
 from tests.engines.models.specks import SPECKS, lively, speck
@@ -113,6 +114,28 @@ def test_new_weights_come_from_the_seed_and_neither_fade_nor_explode(name: str) 
     with torch.inference_mode():
         output = denoiser.frame(x, torch.tensor([0.5, 1.5]), tokens, Ring(None, None, (), (), 0))
     assert 0.2 < float(output.std()) < 3
+
+
+def test_a_network_that_has_learned_nothing_draws_the_proxy() -> None:
+    """`around_proxy`: with the last layer at 0 one step from any noise gives the proxy's latent, not the masked one."""
+    swapper = Swapper(speck("tiny")).initialise(0)
+    denoiser, channels = swapper.denoiser, swapper.config.denoiser.latent_channels
+    assert denoiser.config.around_proxy
+    nn.init.zeros_(denoiser.conv_out.weight)
+    x_t, masked, proxy = (some(1, channels, 8, 8, seed=seed) for seed in range(3))
+    x = torch.cat([swapper.schedule.network_input(x_t), torch.ones(1, 1, 8, 8), masked, proxy], 1)
+    last = swapper.schedule.last
+    with torch.inference_mode():
+        output = denoiser.frame(x, torch.tensor([last]), some(1, 2, 16), Ring(None, None, (), (), 0))
+    assert torch.allclose(swapper.schedule.clean(x_t, output, last), proxy, atol=1e-5)
+
+
+def test_full_is_left_as_it_was_published() -> None:
+    assert presets.full().denoiser.around_proxy == 0
+    config = presets.full().model_dump()
+    config["denoiser"]["around_proxy"] = 0.5
+    with pytest.raises(ValidationError, match="trig"):
+        SwapperConfig.model_validate(config)
 
 
 def test_full_has_exactly_the_weights_of_sd15_with_motion_modules() -> None:
