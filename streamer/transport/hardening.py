@@ -11,8 +11,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
-from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 import aiortc.rtcsctptransport
 import pylibsrtp
@@ -29,7 +28,7 @@ from streamer.guards.sctp import sctp_fault
 
 log = logging.getLogger(__name__)
 
-PATCHED: tuple[tuple[type | ModuleType, str], ...] = (
+PATCHED: tuple[tuple[type, str], ...] = (
     (StunProtocol, "datagram_received"),
     (MDnsProtocol, "datagram_received"),
     (Connection, "data_received"),
@@ -42,7 +41,6 @@ PATCHED: tuple[tuple[type | ModuleType, str], ...] = (
     (RTCSctpTransport, "_receive_data_chunk"),
     (RTCSctpTransport, "_receive_forward_tsn_chunk"),
     (RTCSctpTransport, "_data_channel_receive"),
-    (aiortc.rtcsctptransport, "LOCAL_MAX_MESSAGE_SIZE"),
 )
 MOST_DATAGRAM_BYTES = 1_500  # pylibsrtp's buffer; it raises above
 MOST_WAITING_DATAGRAMS = 1_024
@@ -59,36 +57,25 @@ MOST_TSN_AHEAD = 512
 TSNS = 2**32
 
 refused: Counter[str] = Counter()  # since the start of the process
-_policy = [AddressPolicy()]  # of the last `install`; one process is one server
-_installed: list[bool] = []
+_policy = [AddressPolicy(lan=True, loopback=True)]  # of the last `install`; one process is one server
 
 
-def install(policy: AddressPolicy) -> None:
-    """Makes the changes. A second time only the policy is new."""
-    _policy[0] = policy
-    if _installed:
+class Changes(Protocol):
+    """What keeps book of replaced names: streamer.transport.pin.Changes."""
+
+    def replace(self, owner: object, name: str, value: object) -> None: ...
+
+
+def install(changes: Changes, policy: AddressPolicy | None = None) -> None:
+    """Makes the changes; a second time only the policy is new. None: as it was, at first that of a private server."""
+    _policy[0] = policy or _policy[0]
+    if getattr(StunProtocol.datagram_received, "vividstream", False):
         return
-    for owner, name in PATCHED:
-        if not hasattr(owner, name):
-            raise AttributeError(f"{owner.__name__} has no {name} any more; transport/hardening.py must change with it")
-    _installed.append(True)
-    _wrap(StunProtocol, "datagram_received", _datagram_received)
-    _wrap(MDnsProtocol, "datagram_received", _datagram_received)
-    _wrap(Connection, "data_received", _data_received)
-    _wrap(Connection, "_add_remote_candidate", _add_remote_candidate)
-    _wrap(Connection, "check_incoming", _check_incoming)
-    _wrap(RTCDtlsTransport, "_setup_srtp", _setup_srtp)
-    for name in ("_handle_rtp_data", "_handle_rtcp_data"):
-        _wrap(RTCDtlsTransport, name, _contained)
-    _wrap(RTCSctpTransport, "_handle_data", _handle_sctp)
-    _wrap(RTCSctpTransport, "_receive_data_chunk", _receive_data_chunk)
-    _wrap(RTCSctpTransport, "_receive_forward_tsn_chunk", _receive_forward_tsn_chunk)
-    _wrap(RTCSctpTransport, "_data_channel_receive", _data_channel_receive)
-    aiortc.rtcsctptransport.LOCAL_MAX_MESSAGE_SIZE = MOST_MESSAGE_BYTES
-
-
-def _wrap(owner: type, name: str, make: Callable[[Any], Any]) -> None:
-    setattr(owner, name, make(getattr(owner, name)))
+    for (owner, name), make in zip(PATCHED, MAKERS, strict=True):
+        wrapped = make(getattr(owner, name))
+        wrapped.vividstream = True
+        changes.replace(owner, name, wrapped)
+    changes.replace(aiortc.rtcsctptransport, "LOCAL_MAX_MESSAGE_SIZE", MOST_MESSAGE_BYTES)
 
 
 def _datagram_received(stock: Callable[[Any, bytes, Any], None]) -> Callable[[Any, bytes, Any], None]:
@@ -277,3 +264,19 @@ def _data_channel_receive(stock: Callable[..., Any]) -> Callable[..., Any]:
             refused[f"channel_{fault}"] += 1
 
     return _data_channel_receive
+
+
+MAKERS: tuple[Callable[[Any], Any], ...] = (  # for each name in PATCHED
+    _datagram_received,
+    _datagram_received,
+    _data_received,
+    _add_remote_candidate,
+    _check_incoming,
+    _setup_srtp,
+    _contained,
+    _contained,
+    _handle_sctp,
+    _receive_data_chunk,
+    _receive_forward_tsn_chunk,
+    _data_channel_receive,
+)
