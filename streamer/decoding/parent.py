@@ -1,0 +1,131 @@
+"""The server's end of the nursery: starts it, asks it for decoder processes, ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from engines import VividError
+from streamer.decoding.picture import Slots
+from streamer.decoding.wire import FORK
+
+log = logging.getLogger(__name__)
+
+ROOT = Path(__file__).parent.parent.parent
+END_S = 2.0
+KEPT = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT")  # of the environment; the rest may hold secrets
+CODE = "import sys; sys.path.insert(0, sys.argv[1]); from streamer.decoding.nursery import main; main(int(sys.argv[2]))"
+
+
+class NoDecoder(VividError):
+    """No decoder process can be started."""
+
+
+@dataclass(slots=True, eq=False)
+class Child:
+    """One decoder process. `pidfd` is its handle, -1 until its first message brought it."""
+
+    link: socket.socket
+    slots: Slots
+    pidfd: int = -1
+
+    def kill(self) -> None:
+        """Ends it, whatever it is at. Where its handle is not known yet, the closed socket ends it."""
+        if self.pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        self.link.close()
+        self.slots.close()
+
+    def forget(self) -> None:
+        """Closes the handle."""
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1
+
+
+class Nursery:
+    """Starts decoder processes, each in milliseconds. One per server, used on the event loop only."""
+
+    def __init__(self) -> None:
+        self.starts = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+
+    def start(self) -> None:
+        """Starts the nursery's process, unless it is there. Does not wait for it. Raises NoDecoder."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        self._bury()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        environment = {name: os.environ[name] for name in KEPT if name in os.environ}
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-c", CODE, str(ROOT), str(theirs.fileno())],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=(theirs.fileno(),),
+                env={**environment, "OPENBLAS_NUM_THREADS": "1"}, start_new_session=True,
+            )  # fmt: skip
+        except OSError as error:
+            ours.close()
+            raise NoDecoder(f"no decoder can be started: {error.strerror or error}") from error
+        finally:
+            theirs.close()
+        ours.setblocking(False)
+        self._control = ours
+        self.starts += 1
+
+    def fork(self) -> Child:
+        """A new decoder process; what is sent to it before it is there waits in its socket. Raises NoDecoder."""
+        for attempt in (1, 2):
+            self.start()
+            assert self._control is not None
+            slots = Slots()
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+            ours.setblocking(False)
+            try:
+                socket.send_fds(self._control, [FORK], [theirs.fileno(), slots.fd])
+                return Child(ours, slots)
+            except OSError as error:  # it died, or does not take orders any more
+                log.warning("the nursery of decoders does not answer (%s)", error)
+                ours.close()
+                slots.close()
+                self._kill()
+                if attempt == 2:
+                    raise NoDecoder("no decoder can be started: their nursery does not answer") from error
+            finally:
+                theirs.close()
+        raise AssertionError("the loop returns or raises")
+
+    async def close(self) -> None:
+        """Ends the nursery, and with it every decoder process."""
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        process = self._process
+        if process is not None:
+            try:
+                await asyncio.to_thread(process.wait, END_S)
+            except subprocess.TimeoutExpired:
+                self._kill()
+            self._process = None
+
+    def _kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+        self._bury()
+
+    def _bury(self) -> None:
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        if self._process is not None:
+            self._process.wait(END_S)
+            self._process = None
