@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import socket
@@ -11,7 +12,6 @@ from mmap import mmap
 import numpy as np
 import numpy.typing as npt
 
-from streamer.decoding import sandbox
 from streamer.decoding.decoder import PictureDecoder, Refused, copy_planes, even_size
 from streamer.decoding.wire import (
     CODECS,
@@ -32,6 +32,8 @@ GATHER_EVERY = 512  # jobs; nothing here makes cycles, but an exception may
 
 def run(link: socket.socket, memory_fd: int) -> None:
     """Decodes until the other side closes the socket. The process has nothing else open when this begins."""
+    from streamer.decoding import sandbox  # Linux only, and `run_in_thread` is not
+
     memory = mmap(memory_fd, MEMORY_BYTES)
     os.close(memory_fd)
     own_fd = os.pidfd_open(os.getpid())
@@ -39,10 +41,17 @@ def run(link: socket.socket, memory_fd: int) -> None:
     # With the handle that can end this process: its number may be another's by the time it is wanted.
     socket.send_fds(link, [HELLO + bytes([filtered])], [own_fd])
     os.close(own_fd)
-    _serve(link, np.frombuffer(memory, np.uint8).reshape(SLOTS, SLOT_BYTES))
+    _serve(link, memory)
 
 
-def _serve(link: socket.socket, slots: npt.NDArray[np.uint8]) -> None:
+def run_in_thread(link: socket.socket, memory: mmap) -> None:
+    """The same in a thread of the server, where the system has no processes that could be held so: a poorer guard."""
+    with link, contextlib.suppress(OSError):  # the other end is closed when the call is over
+        _serve(link, memory)
+
+
+def _serve(link: socket.socket, memory: mmap) -> None:
+    slots = np.frombuffer(memory, np.uint8).reshape(SLOTS, SLOT_BYTES)
     decoder, free, jobs = PictureDecoder(), set(range(SLOTS)), 0
     while header := _receive(link, JOB_BYTES):
         job = Job.unpack(header)

@@ -165,7 +165,7 @@ class DecoderLink:
         if child is None:
             return
         try:
-            if child.pidfd < 0:
+            if child.greets:
                 self._greet(child)
                 return
             data = child.link.recv(MOST_READ_BYTES)
@@ -189,6 +189,7 @@ class DecoderLink:
     def _greet(self, child: Child) -> None:
         """Its first message, sent before it has seen a byte of the call: the handle to end it with."""
         message, fds, _, _ = socket.recv_fds(child.link, len(HELLO) + 1, 1)
+        child.greets = False
         if len(fds) == 1:
             child.pidfd = fds[0]
         if not message.startswith(HELLO) or child.pidfd < 0:

@@ -10,10 +10,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 from engines import VividError
+from streamer.decoding.child import run_in_thread
 from streamer.decoding.picture import Slots
 from streamer.decoding.wire import FORK
 
@@ -25,16 +27,31 @@ KEPT = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT")  # of the environment; the rest
 CODE = "import sys; sys.path.insert(0, sys.argv[1]); from streamer.decoding.nursery import main; main(int(sys.argv[2]))"
 
 
+def has_processes() -> bool:
+    """Whether this system has what decoder processes are held with: Linux."""
+    return hasattr(os, "memfd_create") and hasattr(os, "pidfd_open")
+
+
+def _in_thread() -> Child:
+    log.warning("decoders are not held apart from the server on this system: they run in threads of it")
+    slots = Slots(shared=False)
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    threading.Thread(target=run_in_thread, name="decoder", args=(theirs, slots.memory), daemon=True).start()
+    return Child(ours, slots, greets=False)
+
+
 class NoDecoder(VividError):
     """No decoder process can be started."""
 
 
 @dataclass(slots=True, eq=False)
 class Child:
-    """One decoder process. `pidfd` is its handle, -1 until its first message brought it."""
+    """One decoder process, or thread. `pidfd` is the process's handle: its first message brings it."""
 
     link: socket.socket
     slots: Slots
+    greets: bool = True  # it has yet to send its first message
     pidfd: int = -1
 
     def kill(self) -> None:
@@ -62,6 +79,8 @@ class Nursery:
 
     def start(self) -> None:
         """Starts the nursery's process, unless it is there. Does not wait for it. Raises NoDecoder."""
+        if not has_processes():
+            return
         if self._process is not None and self._process.poll() is None:
             return
         self._bury()
@@ -84,6 +103,8 @@ class Nursery:
 
     def fork(self) -> Child:
         """A new decoder process; what is sent to it before it is there waits in its socket. Raises NoDecoder."""
+        if not has_processes():
+            return _in_thread()
         for attempt in (1, 2):
             self.start()
             assert self._control is not None

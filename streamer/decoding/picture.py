@@ -6,7 +6,6 @@ import os
 import weakref
 from collections import deque
 from dataclasses import dataclass
-from fcntl import F_ADD_SEALS, F_SEAL_GROW, F_SEAL_SEAL, F_SEAL_SHRINK, fcntl
 from fractions import Fraction
 from mmap import mmap
 
@@ -37,19 +36,19 @@ class _Lent(np.ndarray[tuple[int, int], np.dtype[np.uint8]]):
 
 
 class Slots:
-    """The shared memory of one decoder process. A slot is free again when the last reference to its picture is gone."""
+    """The memory of one decoder. A slot is free again when the last reference to its picture is gone.
 
-    def __init__(self) -> None:
-        fd = os.memfd_create("vividstream-pictures", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    shared  with a process, by the descriptor `fd`; else with a thread here, by `memory`
+    """
+
+    def __init__(self, shared: bool = True) -> None:
+        self.fd = _sealed_memory() if shared else -1
         try:
-            os.ftruncate(fd, MEMORY_BYTES)
-            # Else the other side could cut it, and reading here would end this process.
-            fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
-            self._memory = np.frombuffer(mmap(fd, MEMORY_BYTES), np.uint8).reshape(SLOTS, SLOT_BYTES)
-        except BaseException:
-            os.close(fd)
+            self.memory = mmap(self.fd, MEMORY_BYTES)
+        except OSError:
+            self.close()
             raise
-        self.fd = fd
+        self._slots = np.frombuffer(self.memory, np.uint8).reshape(SLOTS, SLOT_BYTES)
         self._lent: set[int] = set()
         self._freed: deque[int] = deque()  # by the thread that dropped the picture, whichever that is
 
@@ -73,7 +72,7 @@ class Slots:
             raise ValueError("a decoder wrote into a picture that is in use")
         self._lent.add(answer.slot)
         size = answer.width_px * answer.height_px * 3 // 2
-        pixels = self._memory[answer.slot, :size].reshape(-1, answer.width_px).view(_Lent)
+        pixels = self._slots[answer.slot, :size].reshape(-1, answer.width_px).view(_Lent)
         weakref.finalize(pixels, self._freed.append, answer.slot).atexit = False
         frame = _frame_of(pixels, answer)
         frame.pts, frame.time_base = pts, TIME_BASE
@@ -85,6 +84,20 @@ class Slots:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+
+def _sealed_memory() -> int:
+    """Descriptor of memory without a name. It cannot be cut: else the other side could, and reading it would kill."""
+    from fcntl import F_ADD_SEALS, F_SEAL_GROW, F_SEAL_SEAL, F_SEAL_SHRINK, fcntl
+
+    fd = os.memfd_create("vividstream-pictures", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.ftruncate(fd, MEMORY_BYTES)
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
 
 
 def _frame_of(pixels: _Lent, answer: Answer) -> VideoFrame:

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 from av.video.codeccontext import VideoCodecContext
 
-from streamer.decoding import link
+from streamer.decoding import link, parent
 from streamer.decoding.parent import Child, Nursery
 from streamer.decoding.picture import Slots
 from streamer.decoding.wire import HELLO, JOB_BYTES, SLOTS, Answer, Job, Kind
@@ -222,6 +223,22 @@ def decoders(nursery: Nursery) -> int:
     process = nursery._process
     assert process is not None
     return len(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="utf-8").split())
+
+
+async def test_where_there_are_no_such_processes_the_same_goes_on_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parent, "has_processes", lambda: False)
+    nursery = Nursery()
+    nursery.start()
+    call, neighbour = Call(nursery), Call(nursery)
+    await call.feed([bomb(), *coded("VP8", 3)])
+    await neighbour.feed(coded("H264", 3))
+    assert (len(call.pts), len(neighbour.pts), call.link.counters().refused) == (3, 3, 1)
+    await call.link.close()
+    await neighbour.link.close()
+    await nursery.close()
+    async with asyncio.timeout(5):
+        while any(thread.name == "decoder" for thread in threading.enumerate()):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 class Liar(Nursery):
