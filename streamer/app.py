@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import json
 import logging
 import signal
 import socket
+import ssl
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
@@ -24,18 +24,24 @@ from engines import (
     IdentityStore,
     MediaError,
     SettingError,
-    StrictModel,
     VividError,
     load,
 )
 from streamer import patches
-from streamer.config import ServerConfig
+from streamer.config import ReachSettings, ServerConfig
 from streamer.errors import CannotListen, ServerBusy, WorkerBusy
-from streamer.guard import COOKIE, Claim, refusal
+from streamer.guards.access import COOKIE
+from streamer.guards.gate import Gate
+from streamer.guards.limits import Limits, Refused
+from streamer.guards.sdp import OfferRefused
 from streamer.metrics import metrics_text
-from streamer.peer import Peer
-from streamer.room import Choice, Loader, Room, Store
+from streamer.room import Loader, Room, Store
+from streamer.signalling import page, whep, whip
+from streamer.signalling.http import ADMITTED, CONFIG, GATE, PLACEMENT, ROOM, VIEWERS, claim_of, who
+from streamer.signalling.placement import Overflow, Placement
+from streamer.signalling.refusal import Refusal
 from streamer.tracks import CameraPicture
+from streamer.transport import pin
 from streamer.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -64,29 +70,32 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 
-CONFIG = web.AppKey("config", ServerConfig)
 WORKERS: web.AppKey[tuple[Worker[CameraPicture], ...]] = web.AppKey("workers", tuple)
-ROOM = web.AppKey("room", Room)
 FILES: web.AppKey[dict[str, bytes]] = web.AppKey("files", dict)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Offer(StrictModel):
-    """The body of POST /session."""
+def create_app(
+    config: ServerConfig,
+    store: Store | None = None,
+    loader: Loader | None = None,
+    placement: Placement | None = None,
+) -> web.Application:
+    """The application, with nothing started yet. `store` and `loader` are for tests; by default the real ones.
 
-    sdp: str
-    choice: Choice = Choice()
-
-
-def create_app(config: ServerConfig, store: Store | None = None, loader: Loader | None = None) -> web.Application:
-    """The application, with nothing started yet. `store` and `loader` are for tests; by default the real ones."""
+    placement  decides which server of several takes a WHIP or WHEP offer; by default `Overflow` from the settings
+    """
     app = web.Application(client_max_size=MOST_BODY_BYTES, middlewares=[_errors_as_sentences, _guard])
     app[CONFIG] = config
+    app[GATE] = Gate(config)
+    app[VIEWERS] = Limits(config.guard, config.reach.max_viewers)
+    app[PLACEMENT] = placement or Overflow(config.reach.overflow)
     app[FILES] = {name: (STATIC / name).read_bytes() for name in PAGE_FILES}
     identities = store if store is not None else IdentityStore(config.identities_dir)
 
     async def life(app: web.Application) -> AsyncIterator[None]:
+        pin.install()
         workers = tuple(Worker[CameraPicture]() for _ in range(config.workers))
         for worker in workers:
             worker.start()
@@ -111,10 +120,9 @@ def create_app(config: ServerConfig, store: Store | None = None, loader: Loader 
             web.get("/engines", _engines),
             web.get("/healthz", _healthz),
             web.get("/metrics", _metrics),
-            web.post("/session", _begin),
-            web.get("/session/{call}", _look),
-            web.patch("/session/{call}", _change),
-            web.delete("/session/{call}", _end),
+            *page.routes(),
+            *whip.routes(),
+            *whep.routes(),
         ]
     )
     return app
@@ -157,8 +165,9 @@ async def _serve(config: ServerConfig, ready: Callable[[str], None]) -> None:
 
 async def _listen(runner: web.AppRunner, config: ServerConfig) -> str:
     """Opens the port. Returns the page's address."""
+    secured = tls(config.reach)
     try:
-        await web.TCPSite(runner, config.host, config.port).start()
+        await web.TCPSite(runner, config.host, config.port, ssl_context=secured).start()
     except OSError as error:
         where = f"{config.host} port {config.port}"
         if error.errno == errno.EADDRINUSE:
@@ -169,7 +178,23 @@ async def _listen(runner: web.AppRunner, config: ServerConfig) -> str:
     if host in ("0.0.0.0", "::"):
         name = socket.gethostname()
     query = f"?token={config.token}" if config.token is not None else ""
-    return f"http://{name}:{port}/{query}"
+    return f"{'http' if secured is None else 'https'}://{name}:{port}/{query}"
+
+
+def tls(reach: ReachSettings) -> ssl.SSLContext | None:
+    """What https needs; None where no certificate is set. Raises SettingError for files that cannot be used."""
+    if reach.certificate is None:
+        if reach.key is not None:
+            raise SettingError("a key without its certificate: give --certificate too")
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(reach.certificate, reach.key, password="")  # encrypted keys are not asked for
+    except (OSError, ValueError) as error:
+        files = reach.certificate if reach.key is None else f"{reach.certificate} and {reach.key}"
+        raise SettingError(f"no https with {files}: {error}") from error
+    return context
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -185,6 +210,10 @@ async def _errors_as_sentences(request: web.Request, handler: Handler) -> web.St
     """Every refusal is JSON with one sentence in it; what is not foreseen is logged and says nothing of the inside."""
     try:
         return await handler(request)
+    except Refusal as error:
+        return _sentence(error.status, str(error), error.headers)
+    except OfferRefused as error:
+        return _sentence(error.status, str(error))
     except (ServerBusy, WorkerBusy, EngineBusy) as error:
         return _sentence(503, str(error), {"Retry-After": "5"})
     except IdentityError as error:
@@ -203,32 +232,26 @@ async def _errors_as_sentences(request: web.Request, handler: Handler) -> web.St
 
 @web.middleware
 async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-    bearer = request.headers.get("Authorization", "").removeprefix("Bearer ")
-    tokens = (request.query.get("token", ""), request.cookies.get(COOKIE, ""), bearer)
-    claim = Claim(
-        request.method,
-        request.scheme,
-        request.host,
-        request.headers.get("Origin"),
-        request.headers.get("Sec-Fetch-Site"),
-        tokens,
-    )
-    refused = refusal(request.app[CONFIG], claim)
-    return await handler(request) if refused is None else _sentence(*refused)
+    admitted = request.app[GATE].admit(claim_of(request), time.monotonic())
+    if isinstance(admitted, Refused):
+        return _sentence(admitted.status, admitted.sentence, admitted.headers)
+    request[ADMITTED] = admitted
+    return await handler(request)
 
 
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    for name, value in HEADERS.items():
+    for name, value in {**HEADERS, **request.app[GATE].cors(claim_of(request))}.items():
         response.headers.setdefault(name, value)
 
 
 def _sentence(status: int, error: str, headers: dict[str, str] | None = None) -> web.Response:
-    return web.json_response({"error": error}, status=status, headers=headers)
+    challenge = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+    return web.json_response({"error": error}, status=status, headers={**challenge, **(headers or {})})
 
 
 async def _page(request: web.Request) -> web.StreamResponse:
     response = _file(request, "index.html")
-    token = request.app[CONFIG].token
+    token = who(request).token
     if token is not None:  # so that the page's own requests carry it, and no script has to
         response.set_cookie(COOKIE, token, httponly=True, samesite="Strict", secure=request.secure)
     return response
@@ -274,49 +297,3 @@ async def _healthz(request: web.Request) -> web.StreamResponse:
 async def _metrics(request: web.Request) -> web.StreamResponse:
     workers = request.app[WORKERS]
     return web.Response(text=metrics_text(request.app[ROOM], workers), content_type="text/plain")
-
-
-async def _begin(request: web.Request) -> web.StreamResponse:
-    offer = Offer.read(await _json_of(request))
-    peer, answer = await request.app[ROOM].enter(offer.sdp, offer.choice)
-    body = {"call": peer.call, "sdp": answer, "type": "answer", **_chosen(peer.numbers())}
-    return web.json_response(body, status=201, headers={"Location": f"/session/{peer.call}"})
-
-
-async def _look(request: web.Request) -> web.StreamResponse:
-    return web.json_response(_call_of(request).numbers())
-
-
-async def _change(request: web.Request) -> web.StreamResponse:
-    call = _call_of(request).call
-    peer = await request.app[ROOM].change(call, Choice.read(await _json_of(request)))
-    return web.json_response(_chosen(peer.numbers()))
-
-
-async def _end(request: web.Request) -> web.StreamResponse:
-    """Ends a call. That it is not there (any more) is what was asked for."""
-    peer = request.app[ROOM].peers.get(request.match_info["call"])
-    if peer is not None:
-        peer.hang_up("the person ended it")
-    return web.Response(status=204)
-
-
-def _call_of(request: web.Request) -> Peer:
-    peer = request.app[ROOM].peers.get(request.match_info["call"])
-    if peer is None:
-        raise web.HTTPNotFound(reason="there is no such call; it may have ended")
-    return peer
-
-
-async def _json_of(request: web.Request) -> object:
-    """The body. Only as application/json: a foreign page's form cannot send that unasked."""
-    if request.content_type != "application/json":
-        raise web.HTTPUnsupportedMediaType(reason="the body must be application/json")
-    try:
-        return json.loads(await request.text())
-    except (ValueError, RecursionError):
-        raise MediaError("the body is no JSON") from None
-
-
-def _chosen(numbers: Mapping[str, object]) -> dict[str, object]:
-    return {key: numbers[key] for key in ("engine", "why", "identity")}

@@ -7,7 +7,7 @@ import io
 import logging
 import secrets
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import lru_cache
 from typing import Any, Literal, Protocol
 
@@ -27,6 +27,7 @@ from engines import (
     nearest,
 )
 from streamer.config import ServerConfig
+from streamer.decoding.parent import Nursery
 from streamer.errors import ServerBusy
 from streamer.peer import Peer
 from streamer.signalling.ice import IceServers
@@ -67,6 +68,10 @@ class Choice(StrictModel):
     faces: Literal["one", "all"] | None = None
 
 
+def _nothing() -> None:
+    """Nobody wants to know."""
+
+
 class Room:
     """All calls of this server. Everything here runs on the event loop, and hands work to the worker threads."""
 
@@ -79,13 +84,12 @@ class Room:
         self.ice_servers = IceServers(config)
         self.ready = asyncio.Event()
         self._config = config
+        self._nursery = Nursery()
         self._workers = workers
         self._store = store
         self._load = loader
         self._lives: set[asyncio.Task[None]] = set()
-        self._coming = 0  # offers that are being answered
         self._coming_streams: set[str] = set()
-        self._coming_viewers = 0
         self._portrait = lru_cache(maxsize=256)(self._draw_portrait)
 
     def engines(self) -> tuple[str, ...]:
@@ -110,42 +114,38 @@ class Room:
 
     async def warm_up(self) -> None:
         """Compiles and starts everything once, so that the first call is not late. Raises EngineUnavailable."""
+        self._nursery.start()
         worker = self._workers[0]
         session = await self._open(self._config.swap, self.default_identity(), worker)
         await asyncio.wrap_future(worker.call(session.close))
         self.ready.set()
 
-    @property
-    def is_full(self) -> bool:
-        """Whether as many calls as may be are going on or coming."""
-        return len(self.peers) + self._coming >= self._config.max_sessions
-
-    @property
-    def is_full_of_viewers(self) -> bool:
-        return len(self.viewers) + self._coming_viewers >= self._config.reach.max_viewers
-
     async def enter(
-        self, sdp: str, choice: Choice, stream: str | None = None, both_ways: bool = True
+        self,
+        sdp: str,
+        choice: Choice,
+        stream: str | None = None,
+        both_ways: bool = True,
+        ended: Callable[[], object] = _nothing,
     ) -> tuple[Peer, str]:
         """Begins a call: it and the answer. Raises ServerBusy, MediaError, SettingError, IdentityError, Refusal.
 
+        How many calls there may be is not decided here, but at the gate (streamer/guards).
+
         stream     the name by which viewers find it
         both_ways  the caller gets the result back over the same connection
+        ended      called once when a call that began is over and freed
         """
         if stream is not None and (stream in self.streams or stream in self._coming_streams):
             raise taken(stream, RETRY_S)
-        if self.is_full:
-            most = self._config.max_sessions
-            calls = "1 call is" if most == 1 else f"{most} calls are"
-            raise ServerBusy(f"the server is busy: {calls} going on already, try again later")
         worker, served = self._freest()
         refusal = worker.load.refusal(served, time.monotonic())
         if refusal:
             raise ServerBusy(refusal)
-        self._coming += 1
         names = set() if stream is None else {stream}
         self._coming_streams |= names
-        peer = Peer(secrets.token_urlsafe(16), worker, self.ice_servers.for_us(time.time()))
+        ice = self.ice_servers.for_us(time.time())
+        peer = Peer(secrets.token_urlsafe(16), worker, self._nursery, ice, self._config.guard)
         try:
             settings = self._settings(self._config.swap, choice)
             answer = await peer.negotiate(sdp, both_ways)
@@ -154,30 +154,25 @@ class Room:
             await peer.close()
             raise
         finally:
-            self._coming -= 1
             self._coming_streams -= names
         self.peers[peer.call] = peer
         if stream is not None:
             self.streams[stream] = peer
-        self._keep(self._life(peer, stream), f"call {peer.call}")
+        self._keep(self._life(peer, stream, ended), f"call {peer.call}")
         return peer, answer
 
-    async def watch(self, stream: str, sdp: str, kinds: frozenset[str]) -> tuple[Viewer, str]:
+    async def watch(
+        self, stream: str, sdp: str, kinds: frozenset[str], ended: Callable[[], object] = _nothing
+    ) -> tuple[Viewer, str]:
         """Begins to show a stream. Returns the viewer and our answer; or, where the offer has no codec that we have,
         a counter-offer: then `viewer.is_agreed` is False. Raises Refusal, ServerBusy, MediaError.
         """
         source = self.streams.get(stream)
         if source is None:
             raise not_live(stream, RETRY_S)
-        if self.is_full_of_viewers:
-            raise ServerBusy(f"the server is busy: it shows streams to {len(self.viewers)} viewers already")
-        self._coming_viewers += 1
-        try:
-            viewer, description = await self._agree(source, sdp, kinds)
-        finally:
-            self._coming_viewers -= 1
+        viewer, description = await self._agree(source, sdp, kinds)
         self.viewers[viewer.name] = viewer
-        self._keep(self._watching(viewer), f"viewer {viewer.name}")
+        self._keep(self._watching(viewer, ended), f"viewer {viewer.name}")
         return viewer, description
 
     async def _agree(self, source: Peer, sdp: str, kinds: frozenset[str]) -> tuple[Viewer, str]:
@@ -222,16 +217,18 @@ class Room:
             for life in late:
                 life.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+        await self._nursery.close()
 
     def _keep(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
         life = asyncio.create_task(coroutine, name=name)
         self._lives.add(life)
         life.add_done_callback(self._lives.discard)
 
-    async def _life(self, peer: Peer, stream: str | None) -> None:
+    async def _life(self, peer: Peer, stream: str | None, ended: Callable[[], object]) -> None:
         try:
             await peer.live()
         finally:
+            ended()
             self.peers.pop(peer.call, None)
             if stream is not None:
                 self.streams.pop(stream, None)
@@ -239,10 +236,11 @@ class Room:
                 if viewer.source is peer:
                     viewer.hang_up("the call is over")
 
-    async def _watching(self, viewer: Viewer) -> None:
+    async def _watching(self, viewer: Viewer, ended: Callable[[], object]) -> None:
         try:
             await viewer.live()
         finally:
+            ended()
             self.viewers.pop(viewer.name, None)
 
     def _freest(self) -> tuple[Worker[CameraPicture], int]:

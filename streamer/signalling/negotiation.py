@@ -14,6 +14,7 @@ from aiortc.sdp import candidate_from_sdp
 from engines import MediaError
 from streamer.signalling.conditions import new_tag
 from streamer.signalling.description import IceSide, complete, first_mid, ice_of
+from streamer.signalling.refusal import Refusal
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +86,10 @@ class Line:
         await self._tried(asyncio.gather(*coming), "list of candidates", CANDIDATES_S)
         if end:
             await self._connection.addIceCandidate(None)
+
+    async def restart(self, ice: IceSide, candidates: Sequence[str], end: bool) -> str:
+        """Another ICE session beneath the same connection. Returns the fragment with ours."""
+        raise Refusal(422, "this server does not restart ICE; begin a new call")
 
     async def _tried(self, coming: Awaitable[T], what: str, limit_s: float = NEGOTIATE_S) -> T:
         """The boundary to a stranger's text: aiortc raises anything on it."""

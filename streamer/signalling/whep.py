@@ -1,0 +1,113 @@
+"""WHEP (draft-ietf-wish-whep-03 and -04): a player gets what is drawn of a stream that somebody sends.
+
+POST /whep/NAME with an offer, answered with 201; where the offer has no codec that we have, with 406 and our own offer,
+which PATCH answers within 30 s.
+"""
+
+from __future__ import annotations
+
+import time
+
+from aiohttp import web
+
+from streamer.signalling.description import check_viewer, read_wanted
+from streamer.signalling.fragment import MEDIA_TYPE as FRAGMENT
+from streamer.signalling.http import (
+    GATE,
+    ROOM,
+    SDP,
+    STREAM,
+    VIEWERS,
+    change_ice,
+    enter,
+    place,
+    preflight,
+    text_of,
+    who,
+)
+from streamer.signalling.placement import Posted
+from streamer.signalling.refusal import Refusal
+from streamer.viewer import Viewer
+
+METHODS = ("POST", "GET", "OPTIONS")
+SESSION_METHODS = ("PATCH", "DELETE", "GET", "OPTIONS")
+
+
+def routes() -> list[web.RouteDef]:
+    endpoint, session = f"/whep/{STREAM}", f"/whep/{STREAM}/{{viewer}}"
+    return [
+        web.post(endpoint, _begin),
+        web.get(endpoint, _nothing),
+        web.options(endpoint, _endpoint_options),
+        web.get(session, _look),
+        web.patch(session, _change),
+        web.delete(session, _end),
+        web.options(session, _session_options),
+    ]
+
+
+async def _begin(request: web.Request) -> web.Response:
+    room, limits, stream = request.app[ROOM], request.app[VIEWERS], request.match_info["stream"]
+    sdp = await text_of(request, SDP)
+    full = limits.calls >= limits.most_calls
+    await place(request, Posted("out", stream, stream in room.streams, full))
+    offer = request.app[GATE].offer(sdp, who(request), needs_picture=False)
+    check_viewer(offer.sdp)
+    wanted = read_wanted(offer.sdp)
+    kinds = frozenset(kind for kind in ("video", "audio") if wanted.of(kind))
+    ticket = enter(request, limits)
+    try:
+        viewer, description = await room.watch(stream, offer.sdp, kinds, ended=lambda: limits.leave(ticket))
+    except BaseException:
+        limits.leave(ticket)
+        raise
+    response = web.Response(
+        status=201 if viewer.is_agreed else 406,
+        text=description,
+        content_type=SDP,
+        headers={"Location": f"/whep/{stream}/{viewer.name}", "ETag": viewer.line.tag, "Accept-Patch": FRAGMENT},
+    )
+    for link in room.ice_servers.links(time.time()):
+        response.headers.add("Link", link)
+    return response
+
+
+async def _nothing(request: web.Request) -> web.Response:
+    return web.Response(status=204)
+
+
+async def _look(request: web.Request) -> web.Response:
+    _viewer_of(request)
+    return web.Response(status=204)
+
+
+async def _change(request: web.Request) -> web.Response:
+    viewer = _viewer_of(request)
+    if request.content_type != SDP:
+        return await change_ice(request, viewer.line)
+    if viewer.is_agreed:
+        raise Refusal(409, "there is an answer already")
+    answer = request.app[GATE].offer(await text_of(request, SDP), who(request), needs_picture=False)
+    await viewer.accept(answer.sdp)
+    return web.Response(status=204)
+
+
+async def _end(request: web.Request) -> web.Response:
+    _viewer_of(request).hang_up("the viewer ended it")
+    return web.Response()
+
+
+async def _endpoint_options(request: web.Request) -> web.Response:
+    return preflight(request, METHODS, {"Accept-Post": SDP})
+
+
+async def _session_options(request: web.Request) -> web.Response:
+    return preflight(request, SESSION_METHODS, {"Accept-Patch": f"{FRAGMENT}, {SDP}"})
+
+
+def _viewer_of(request: web.Request) -> Viewer:
+    room, name = request.app[ROOM], request.match_info["viewer"]
+    viewer = room.viewers.get(name)
+    if viewer is None or room.streams.get(request.match_info["stream"]) is not viewer.source:
+        raise web.HTTPNotFound(reason="there is no such viewer; the viewing may have ended")
+    return viewer
