@@ -27,7 +27,6 @@ from engines import (
     VividError,
     load,
 )
-from streamer import patches
 from streamer.config import ReachSettings, ServerConfig
 from streamer.errors import CannotListen, ServerBusy, WorkerBusy
 from streamer.guards.access import COOKIE
@@ -95,7 +94,7 @@ def create_app(
     identities = store if store is not None else IdentityStore(config.identities_dir)
 
     async def life(app: web.Application) -> AsyncIterator[None]:
-        pin.install()
+        pin.install(app[GATE].policy, loopback=config.is_loopback)
         workers = tuple(Worker[CameraPicture]() for _ in range(config.workers))
         for worker in workers:
             worker.start()
@@ -133,7 +132,6 @@ def run_server(config: ServerConfig, ready: Callable[[str], None] = click.echo) 
 
     Raises CannotListen where the address cannot be used, EngineUnavailable where the engine cannot run here.
     """
-    patches.apply(loopback=config.is_loopback)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(config, ready))
 

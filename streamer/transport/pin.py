@@ -6,7 +6,7 @@ looked for first: where one is gone, or the version is another, nothing starts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from types import CodeType
@@ -16,15 +16,22 @@ import aioice.ice
 import aiortc.rtcpeerconnection
 from aioice.ice import Connection, StunProtocol
 from aiortc.rtcrtpreceiver import RTCRtpReceiver
+from aiortc.rtcrtpsender import RTCRtpSender
 
 from engines import VividError
-from streamer.transport import receiver, source_filter
+from streamer.encoding.settings import EncodingSettings
+from streamer.guards.addresses import AddressPolicy
+from streamer.transport import extensions, feedback, hardening, receiver, sender, sound
+from streamer.transport.receiver import make_receiver
+from streamer.transport.source_filter import FilteredStunProtocol
 
 VERSIONS = {"aiortc": "1.16.0", "aioice": "0.13.0"}
+LOOPBACK = "127.0.0.1"
 
 # (class, attribute that its methods use): what is read or set here although it is private there.
 ATTRIBUTES: tuple[tuple[type, str], ...] = (
     *((RTCRtpReceiver, f"_RTCRtpReceiver__{name}") for name in receiver.PRIVATE),
+    *((RTCRtpSender, f"_RTCRtpSender__{name}") for name in sender.PRIVATE),
     (RTCRtpReceiver, "_track"),
     (RTCRtpReceiver, "_enabled"),
     (Connection, "_check_list"),
@@ -41,7 +48,9 @@ METHODS: tuple[tuple[type, str], ...] = (
     (RTCRtpReceiver, "_run_rtcp"),
     (StunProtocol, "datagram_received"),
     (StunProtocol, "request"),
+    *hardening.PATCHED,
 )
+_made: list[Changes] = []  # of the last `install`: what it changes belongs to the process as well
 
 
 class WrongVersion(VividError):
@@ -49,24 +58,29 @@ class WrongVersion(VividError):
 
 
 class Changes:
-    """What was replaced, so that it can be put back."""
+    """What was replaced, so that it can be put back, and made again."""
 
     def __init__(self) -> None:
-        self._before: list[tuple[Any, str, object]] = []
+        self._made: list[tuple[Any, str, object, object]] = []  # owner, name, before, after
 
     def replace(self, owner: object, name: str, value: object) -> None:
         """Sets a name of a module or a class. Raises WrongVersion where there is no such name."""
         if not hasattr(owner, name):
             where = getattr(owner, "__name__", repr(owner))
             raise WrongVersion(f"{where} has no {name} any more; streamer/transport must change with it")
-        self._before.append((owner, name, getattr(owner, name)))
+        self._made.append((owner, name, getattr(owner, name), value))
         setattr(owner, name, value)
 
     def undo(self) -> None:
         """Puts everything back, the latest first."""
-        while self._before:
-            owner, name, value = self._before.pop()
-            setattr(owner, name, value)
+        for owner, name, before, after in reversed(self._made):
+            if getattr(owner, name, None) is after:  # else somebody else has put it back, or changed it after us
+                setattr(owner, name, before)
+
+    def redo(self) -> None:
+        """Makes everything again that `undo` has put back."""
+        for owner, name, _, after in self._made:
+            setattr(owner, name, after)
 
 
 def check() -> None:
@@ -86,27 +100,80 @@ def check() -> None:
             raise WrongVersion(f"{owner.__name__} uses no {name} any more; streamer/transport must change with it")
 
 
-def install(changes: Changes | None = None) -> Changes:
-    """Checks, then makes every change to aiortc and aioice, for this process. Twice does no harm.
+def install(
+    policy: AddressPolicy | None = None, encoding: EncodingSettings | None = None, loopback: bool = False
+) -> None:
+    """Checks, then makes every change to aiortc and aioice, for this process. What was made before is replaced.
 
-    Returns what was changed, for tests that put it back.
+    policy    which addresses calls may come from (see streamer/guards/addresses.py)
+    encoding  how outgoing pictures are coded
+    loopback  the server is reached from this machine, so calls may come over 127.0.0.1
     """
+    uninstall()
     check()
-    changes = changes or Changes()
-    if aioice.ice.StunProtocol is not source_filter.FilteredStunProtocol:
-        changes.replace(aioice.ice, "StunProtocol", source_filter.FilteredStunProtocol)
-    changes.replace(aiortc.rtcpeerconnection, "RTCRtpReceiver", receiver.make_receiver)
-    return changes
+    changes = Changes()
+    _made.append(changes)
+    try:
+        changes.replace(aioice.ice, "StunProtocol", FilteredStunProtocol)
+        changes.replace(aiortc.rtcpeerconnection, "RTCRtpReceiver", make_receiver)
+        for piece in (feedback, extensions, sound):
+            piece.install(changes)
+        sender.install(changes, encoding)
+        hardening.install(changes, policy)
+        if loopback:
+            changes.replace(aioice.ice, "get_host_addresses", with_loopback(aioice.ice.get_host_addresses))
+    except WrongVersion:
+        uninstall()
+        raise
+
+
+def uninstall() -> None:
+    """Puts everything back. Connections that are there keep what they were made of."""
+    while _made:
+        _made.pop().undo()
 
 
 @contextmanager
-def installed() -> Iterator[Changes]:
-    """All changes, within a `with`."""
-    changes = install()
-    try:
-        yield changes
-    finally:
+def installed(loopback: bool = False) -> Iterator[None]:
+    """All changes, within a `with`; afterwards those that were made before."""
+    before, _made[:] = _made[:], []
+    for changes in reversed(before):
         changes.undo()
+    install(loopback=loopback)
+    try:
+        yield
+    finally:
+        uninstall()
+        _restore(before)
+
+
+@contextmanager
+def stock() -> Iterator[None]:
+    """aiortc as it is, within a `with`: to compare."""
+    before, _made[:] = _made[:], []
+    for changes in reversed(before):
+        changes.undo()
+    try:
+        yield
+    finally:
+        uninstall()
+        _restore(before)
+
+
+def with_loopback(addresses: Callable[[bool, bool], list[str]]) -> Callable[[bool, bool], list[str]]:
+    """aioice leaves 127.0.0.1 out: on a laptop without any network a call could not even reach its own machine."""
+
+    def get_host_addresses(use_ipv4: bool, use_ipv6: bool) -> list[str]:
+        found = addresses(use_ipv4, use_ipv6)
+        return [LOOPBACK, *found] if use_ipv4 and LOOPBACK not in found else found
+
+    return get_host_addresses
+
+
+def _restore(before: list[Changes]) -> None:
+    for changes in before:
+        changes.redo()
+    _made[:] = before
 
 
 def _names_used(owner: type) -> set[str]:

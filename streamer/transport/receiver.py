@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from dataclasses import fields, replace
-from typing import Any, Protocol
+from typing import Any
 
 from aiortc import clock
 from aiortc.codecs import is_rtx
@@ -20,7 +20,6 @@ from aiortc.rtcdtlstransport import RTCDtlsTransport
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters, RTCRtpReceiveParameters
 from aiortc.rtcrtpreceiver import RTCRtpReceiver, StreamStatistics, decoder_worker
 from aiortc.rtp import (
-    RTCP_PSFB_APP,
     RTCP_PSFB_PLI,
     RTCP_RTPFB_NACK,
     AnyRtcpPacket,
@@ -28,14 +27,15 @@ from aiortc.rtp import (
     RtcpPsfbPacket,
     RtcpRtpfbPacket,
     RtpPacket,
-    pack_remb_fci,
     unwrap_rtx,
 )
 
+from streamer.transport.feedback import make_feedback
 from streamer.transport.jitter import LATE, JitterBuffer, Out
 from streamer.transport.key_requests import FRESH_S, KeyAsker
 from streamer.transport.payload import read_part
 from streamer.transport.round_trip import RoundTrip
+from streamer.transport.sound import SoundReceiver
 from streamer.transport.source_filter import round_trip_of
 from streamer.transport.timeline import Timeline
 from streamer.transport.types import CodedPicture, PictureSink, ReceiveCounters, VideoCodec
@@ -45,18 +45,6 @@ SILENT_S = 0.5  # after which another stream (SSRC) may take a silent one's plac
 LEAST_TIMER_S = 0.001
 HELD_BACK_S = 0.02  # until what is due and may not be done yet is looked at again
 CODECS: dict[str, VideoCodec] = {"VP8": "VP8", "H264": "H264"}  # that can be taken apart here
-
-
-class Feedback(Protocol):
-    """Reports on what arrives, by which the other side chooses its bit rate."""
-
-    def packet(self, packet: RtpPacket, size_bytes: int, arrived_s: float) -> None: ...
-
-    def take(self, now_s: float) -> list[bytes]:
-        """RTCP packets that are due now."""
-
-    def next_s(self, now_s: float) -> float | None:
-        """When `take` will have something at the latest."""
 
 
 class PictureReceiver(RTCRtpReceiver):
@@ -69,7 +57,7 @@ class PictureReceiver(RTCRtpReceiver):
     def __init__(self, transport: RTCDtlsTransport) -> None:
         super().__init__("video", transport)
         self.round_trip = RoundTrip()
-        self.feedback: Feedback | None = None
+        self.feedback = make_feedback(lambda: _get(self, "rtcp_ssrc"))
         self.last_packet_s: float | None = None
         self.last_picture_s: float | None = None
         self._sink: PictureSink | None = None
@@ -137,7 +125,7 @@ class PictureReceiver(RTCRtpReceiver):
         if not self._enabled or self._ended or codec is None:
             return
         self.last_packet_s = now_s
-        self._count_arrival(packet, codec, arrival_time_ms, now_s)
+        self._count_arrival(packet, codec, now_s)
         resent = is_rtx(codec)
         if resent:
             original = self._unwrap(packet, codec)
@@ -156,34 +144,14 @@ class PictureReceiver(RTCRtpReceiver):
         self._hand_out(out)
         self._on_time()
 
-    def _count_arrival(
-        self, packet: RtpPacket, codec: RTCRtpCodecParameters, arrival_time_ms: int, now_s: float
-    ) -> None:
+    def _count_arrival(self, packet: RtpPacket, codec: RTCRtpCodecParameters, now_s: float) -> None:
         """What reports to the other side are made of."""
-        size_bytes = len(packet.payload) + packet.padding_size
-        if self.feedback is not None:
-            self.feedback.packet(packet, size_bytes, now_s)
-        else:
-            self._estimate_rate(packet, size_bytes, arrival_time_ms)
+        self.feedback.packet(packet, len(packet.payload) + packet.padding_size, now_s)
         _get(self, "active_ssrc")[packet.ssrc] = clock.current_datetime()
         streams = _get(self, "remote_streams")
         if packet.ssrc not in streams:
             streams[packet.ssrc] = StreamStatistics(codec.clockRate)
         streams[packet.ssrc].add(packet)
-
-    def _estimate_rate(self, packet: RtpPacket, size_bytes: int, arrival_time_ms: int) -> None:
-        """aiortc's own estimate, where no `feedback` was given."""
-        estimator = _get(self, "remote_bitrate_estimator")
-        sent = packet.extensions.abs_send_time
-        if estimator is None or sent is None:
-            return
-        remb = estimator.add(
-            abs_send_time=sent, arrival_time_ms=arrival_time_ms, payload_size=size_bytes, ssrc=packet.ssrc
-        )
-        own_ssrc = _get(self, "rtcp_ssrc")
-        if remb is not None and own_ssrc is not None:
-            fci = pack_remb_fci(*remb)
-            self._tell([bytes(RtcpPsfbPacket(fmt=RTCP_PSFB_APP, ssrc=own_ssrc, media_ssrc=0, fci=fci))])
 
     def _unwrap(
         self, packet: RtpPacket, codec: RTCRtpCodecParameters
@@ -240,8 +208,7 @@ class PictureReceiver(RTCRtpReceiver):
                 self._hand_out(buffer.poll(now_s))
             if own_ssrc is not None and self._ssrc is not None:
                 tell += self._requests(buffer, own_ssrc, self._ssrc, now_s)
-        if self.feedback is not None:
-            tell += self.feedback.take(now_s)
+        tell += self.feedback.take(now_s)
         if tell:
             self._tell(tell)
         self._arm(now_s)
@@ -265,7 +232,7 @@ class PictureReceiver(RTCRtpReceiver):
         """Sets the timer to what is due next."""
         due = [self._buffer.next_s if self._buffer is not None else None]
         due.append(self._asker.next_s() if self._ssrc is not None and self._is_fresh(now_s) else None)
-        due.append(self.feedback.next_s(now_s) if self.feedback is not None else None)
+        due.append(self.feedback.next_s(now_s))
         times_s = [due_s if due_s > now_s else now_s + HELD_BACK_S for due_s in due if due_s is not None]
         if not times_s:
             return
@@ -341,7 +308,7 @@ class PictureReceiver(RTCRtpReceiver):
 
 def make_receiver(kind: str, transport: RTCDtlsTransport) -> RTCRtpReceiver:
     """What a connection makes where it made aiortc's `RTCRtpReceiver`."""
-    return PictureReceiver(transport) if kind == "video" else RTCRtpReceiver(kind, transport)
+    return PictureReceiver(transport) if kind == "video" else SoundReceiver(transport)
 
 
 # What of aiortc's receiver is used here, by its private name: `pin` looks whether it is all there.
@@ -351,7 +318,6 @@ PRIVATE = (
     "decoder_error",
     "decoder_queue",
     "decoder_thread",
-    "remote_bitrate_estimator",
     "remote_streams",
     "rtcp_ssrc",
     "rtcp_task",

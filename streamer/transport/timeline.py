@@ -10,8 +10,9 @@ MOST_OFF_S = 5.0  # that timestamps may run apart from arrivals between two pict
 class Timeline:
     """Maps unwrapped RTP timestamps. A leap that the arrival times do not share is taken out, so that time goes on."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock_hz: int = RTP_CLOCK_HZ) -> None:
         self.leaps = 0
+        self._clock_hz = clock_hz
         self._offset = 0
         self._last: tuple[int, float] | None = None  # as handed out, and when it came
 
@@ -19,8 +20,8 @@ class Timeline:
         mapped = timestamp + self._offset
         if self._last is not None:
             last, last_s = self._last
-            expected = last + round((arrived_s - last_s) * RTP_CLOCK_HZ)
-            if abs(mapped - expected) > MOST_OFF_S * RTP_CLOCK_HZ:
+            expected = last + round((arrived_s - last_s) * self._clock_hz)
+            if abs(mapped - expected) > MOST_OFF_S * self._clock_hz:
                 self.leaps += 1
                 self._offset += expected - mapped
                 mapped = max(expected, last + 1)
