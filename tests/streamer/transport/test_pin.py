@@ -11,6 +11,7 @@ from aiortc.rtcrtpreceiver import RTCRtpReceiver
 
 from streamer.transport import pin
 from streamer.transport.pin import Changes, WrongVersion
+from tests.streamer.calls import Camera, calling, plain, served
 
 
 def test_the_installed_versions_are_the_ones() -> None:
@@ -91,6 +92,15 @@ def test_loopback_is_named_once_and_only_where_it_is_wanted() -> None:
     assert pin.with_loopback(lambda v4, v6: ["10.0.0.1"])(True, True) == ["127.0.0.1", "10.0.0.1"]
     assert pin.with_loopback(lambda v4, v6: ["127.0.0.1"])(True, True) == ["127.0.0.1"]
     assert pin.with_loopback(lambda v4, v6: ["::2"])(False, True) == ["::2"]
+
+
+async def test_a_call_works_on_a_machine_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aioice.ice, "get_host_addresses", lambda use_ipv4, use_ipv6: [])
+    async with served() as client, calling(client) as caller:
+        answer = await caller.start(Camera([plain((9, 9, 9))]))
+        addresses = {line.split()[4] for line in answer["sdp"].splitlines() if line.startswith("a=candidate")}
+        assert addresses == {"127.0.0.1"}
+        await caller.pictures(5)
 
 
 def test_what_somebody_else_changed_since_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
