@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from aiortc import (
@@ -15,28 +15,31 @@ from aiortc import (
     RTCConfiguration,
     RTCDataChannel,
     RTCPeerConnection,
-    RTCRtpReceiver,
     RTCRtpSender,
 )
-from av.audio.frame import AudioFrame
 
 from engines import Identity, MediaError, Session, SwapSettings
+from streamer.config import GuardSettings
+from streamer.decoding.link import DecoderLink
+from streamer.decoding.parent import Nursery
+from streamer.decoding.picture import DecodedPicture
+from streamer.guards.messages import MessageGate, Ping
+from streamer.guards.times import Patience
 from streamer.mailbox import Latest
-from streamer.offer import check_offer
-from streamer.rtp_clock import PacketClock
 from streamer.signalling.ice import Ice
 from streamer.signalling.negotiation import Line
 from streamer.stats import CallStats
-from streamer.tracks import CameraPicture, DelayedSound, SwappedVideo, drain_pictures, drain_sounds, standby_frame
+from streamer.tracks import CameraPicture, DelayedSound, SwappedVideo, standby_frame
+from streamer.transport.receiver import PictureReceiver
+from streamer.transport.sound import CodedSound, SoundReceiver
+from streamer.transport.types import CodedPicture
 from streamer.worker import Outcome, Seat, Worker
 
 log = logging.getLogger(__name__)
 
-SILENCE_S = 20.0  # without a picture from the camera, also at the beginning, the call is over
+SILENT_S = 5.0  # without a picture from the camera: the page is told so
 REPORT_EVERY_S = 1.0
 CARD_HEIGHT_PX, CARD_WIDTH_PX = 480, 640  # until the camera's size is known
-MOST_MESSAGE_CHARS = 1_000
-MOST_MESSAGES_PER_S = 10
 MOST_WAITING_BYTES = 64_000  # of reports that the browser has not fetched
 
 
@@ -47,7 +50,14 @@ class Peer:
     What is drawn goes back over the same connection (the page) and to everybody who watches (`watch`, `listen`).
     """
 
-    def __init__(self, call: str, worker: Worker[CameraPicture], ice: Ice | None = None) -> None:
+    def __init__(
+        self,
+        call: str,
+        worker: Worker[CameraPicture],
+        nursery: Nursery,
+        ice: Ice | None = None,
+        limits: GuardSettings | None = None,
+    ) -> None:
         self.call = call
         self.stats = CallStats()
         self.settings = SwapSettings()
@@ -67,11 +77,15 @@ class Peer:
         self._has_picture = self.has_sound = False
         self._sender: RTCRtpSender | None = None
         self._channel: RTCDataChannel | None = None
-        self._messages_left = MOST_MESSAGES_PER_S
+        now_s = time.monotonic()
+        self._messages = MessageGate(now_s)
+        self._patience = Patience(limits or GuardSettings(), now_s)
+        self._nursery = nursery
+        self._camera: PictureReceiver | None = None
+        self._decoder: DecoderLink | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._over = asyncio.Event()
         self._closing: asyncio.Future[None] | None = None
-        self._last_in_s = time.monotonic()
         self._seat: Seat[CameraPicture] | None = None
 
     async def negotiate(self, sdp: str, both_ways: bool = True) -> str:
@@ -79,7 +93,6 @@ class Peer:
 
         both_ways  what is drawn goes back over this connection; else only watchers get it, and the answer is recvonly
         """
-        check_offer(sdp)
         if both_ways:
             card = await asyncio.to_thread(standby_frame, CARD_HEIGHT_PX, CARD_WIDTH_PX)
             self._video = SwappedVideo(self.call, self.stats, card)
@@ -135,14 +148,14 @@ class Peer:
         """The call, until it ends: hung up, lost, silent for too long, or this task cancelled."""
         try:
             self._spawn(self._report())
-            self._last_in_s = time.monotonic()
             while not self._over.is_set():
-                left_s = self._last_in_s + SILENCE_S - time.monotonic()
-                if left_s <= 0:
-                    self.hang_up("no picture came from the camera")
+                now_s = time.monotonic()
+                why = self._patience.over(now_s)
+                if why is not None:
+                    self.hang_up(why)
                     break
                 try:
-                    async with asyncio.timeout(left_s):
+                    async with asyncio.timeout(self._patience.wait_s(now_s)):
                         await self._over.wait()
                 except TimeoutError:
                     continue
@@ -175,6 +188,8 @@ class Peer:
             await self._connection.close()
         except (AttributeError, InvalidStateError) as error:  # aiortc 1.16, of a connection that is half negotiated
             log.info("call %s: its connection did not close cleanly", self.call[:6], exc_info=error)
+        if self._decoder is not None:
+            await self._decoder.close()
 
     def numbers(self) -> dict[str, object]:
         """The call in numbers, for the page and for /metrics."""
@@ -197,33 +212,39 @@ class Peer:
 
     def _on_track(self, track: MediaStreamTrack) -> None:
         receiver = next(t.receiver for t in self._connection.getTransceivers() if t.receiver.track is track)
-        if track.kind == "video" and not self._has_picture:
+        if isinstance(receiver, PictureReceiver) and not self._has_picture:
             self._has_picture = True
+            self._camera = receiver
+            self._decoder = DecoderLink(self._nursery, self._decoded, receiver.request_key, self.hang_up, self.call[:6])
+            receiver.attach(_Camera(self._decoder, self._camera_ended))
+            self._decoder.start()
             if self._video is not None:
                 self._sender = self._connection.addTrack(self._video)
                 self._video.sender = self._sender
-            self._spawn(self._drain_video(track, receiver))
-        elif track.kind == "audio" and not self.has_sound:
+        elif isinstance(receiver, SoundReceiver) and not self.has_sound:
             self.has_sound = True
             if self._video is not None:
                 self._sound = DelayedSound(self.stats)
                 self._connection.addTrack(self._sound)
                 self.listen(self._sound)
-            self._spawn(drain_sounds(track, PacketClock(receiver), self._heard))
+            receiver.attach(self._heard)
 
-    async def _drain_video(self, track: MediaStreamTrack, receiver: RTCRtpReceiver) -> None:
-        await drain_pictures(track, PacketClock(receiver), self._mailbox, self._saw)
+    def _camera_ended(self) -> None:
         self.hang_up("the camera's track ended")
 
-    def _saw(self, picture: CameraPicture) -> None:
-        self._last_in_s = time.monotonic()
-        self.stats.came_in(self._last_in_s)
+    def _decoded(self, decoded: DecodedPicture) -> None:
+        """A picture of the camera: to everybody who shows it, and to the worker, where the newest wins."""
+        now_s = time.monotonic()
+        self._patience.media(now_s)
+        self.stats.came_in(now_s)
+        picture = CameraPicture(decoded.frame, decoded.pts, decoded.times)
         for output in self._pictures_to:
             output.saw(picture)
+        self._mailbox.put(picture)
 
-    def _heard(self, frame: AudioFrame, arrived_s: float) -> None:
+    def _heard(self, sound: CodedSound) -> None:
         for output in self._sounds_to:
-            output.put(frame, arrived_s)
+            output.put(sound)
 
     def _deliver(self, outcome: Outcome[CameraPicture]) -> None:
         for output in self._pictures_to:
@@ -240,6 +261,8 @@ class Peer:
     def _on_state(self) -> None:
         state = self._connection.connectionState
         log.info("call %s: %s", self.call[:6], state)
+        if state == "connected":
+            self._patience.connected(time.monotonic())
         if state in ("failed", "closed"):
             self.hang_up("the connection was lost" if state == "failed" else "the other side hung up")
 
@@ -249,32 +272,24 @@ class Peer:
             channel.on("message", self._on_message)
 
     def _on_message(self, message: object) -> None:
-        """The page's clock question: answered at once with this machine's clock, so that it can tell the offset."""
-        assert self._channel is not None
-        if not isinstance(message, str) or len(message) > MOST_MESSAGE_CHARS or self._messages_left <= 0:
-            return
-        self._messages_left -= 1
-        try:
-            asked = json.loads(message)
-        except ValueError:
-            return
-        if isinstance(asked, dict) and isinstance(asked.get("ping_ms"), int | float):
-            self._send({"pong_ms": asked["ping_ms"], "server_ms": time.monotonic() * 1e3})
+        """What the page says. Its clock question is answered at once, so that it can tell how the clocks stand."""
+        said = self._messages.take(message, time.monotonic())
+        if isinstance(said, Ping):
+            self._send({"pong_ms": said.ping_ms, "server_ms": time.monotonic() * 1e3})
 
     async def _report(self) -> None:
         """Once a second the numbers, and when the pictures that were sent had come in."""
         now_s, sent_bytes = time.monotonic(), 0
         while True:
             await asyncio.sleep(REPORT_EVERY_S)
-            self._messages_left = MOST_MESSAGES_PER_S
             video = self._video
             if video is None or self._sender is None:
                 continue
             sent_bytes, before_bytes = await _sent_bytes(self._sender), sent_bytes
             now_s, before_s = time.monotonic(), now_s
             self.stats.bits_per_s = 8 * (sent_bytes - before_bytes) / (now_s - before_s)
-            pictures = [[pts, round(captured_s * 1e3, 1)] for pts, captured_s in video.sent]
-            video.sent.clear()
+            pictures = [[pts, round(captured_s * 1e3, 1)] for pts, captured_s in video.sent_pictures]
+            video.sent_pictures.clear()
             self._send({"numbers": self.numbers(), "pictures": pictures, "rtp_origin": video.rtp_origin})
 
     def _send(self, message: dict[str, Any]) -> None:
@@ -292,6 +307,20 @@ class Peer:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("call %s: a task failed", self.call[:6], exc_info=error)
             self.hang_up("an internal error")
+
+
+class _Camera:
+    """The sink of the camera's receiver: pictures go to the decoder, the end goes to the call."""
+
+    def __init__(self, decoder: DecoderLink, ended: Callable[[], None]) -> None:
+        self._decoder, self._ended = decoder, ended
+
+    def coded(self, picture: CodedPicture) -> None:
+        self._decoder.coded(picture)
+
+    def ended(self) -> None:
+        self._decoder.ended()
+        self._ended()
 
 
 async def _sent_bytes(sender: RTCRtpSender) -> int:

@@ -1,44 +1,52 @@
 """Media tracks: the only file that knows aiortc's tracks and av's frames.
 
-In: a task per remote track empties it as fast as it fills, keeping only the newest picture (aiortc's own queue has no
-bound). Out: tracks that aiortc's senders ask for the next frame. Pixels are converted in the worker thread only.
+Out: tracks that senders ask for the next frame. In: pictures come from a decoder in a process of its own (decoding/),
+sounds as they are. Pixels are converted in the worker thread only.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Callable
+from collections import OrderedDict, deque
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from aiortc import MediaStreamTrack, RTCRtpSender
 from aiortc.mediastreams import VIDEO_TIME_BASE, MediaStreamError, convert_timebase
-from av.audio.frame import AudioFrame
+from av.packet import Packet
 from av.video.frame import VideoFrame
 
 from engines import Rgb, Status, standby_card
 from streamer.mailbox import Closed, Latest
 from streamer.pacing import Curtain, SoundDelay, Verdict
-from streamer.rtp_clock import WRAP, PacketClock, sent_rtp_timestamp
+from streamer.rtp_clock import WRAP, sent_rtp_timestamp
 from streamer.stats import CallStats
+from streamer.transport.sound import SOUND_CLOCK_HZ, CodedSound
+from streamer.transport.types import EncodedPicture, PictureTimes
 from streamer.worker import Outcome
 
 MOST_SOUNDS = 50  # one second of 20 ms frames
+SOUND_TIME_BASE = Fraction(1, SOUND_CLOCK_HZ)
 MOST_SENT_NOTES = 120
+MOST_GIVEN = 8
 CARD_TEXT = "One moment, please"
 
 
 @dataclass(frozen=True, slots=True)
 class CameraPicture:
-    """A decoded picture as it came in; `captured_s` is when its first packet arrived, monotonic seconds."""
+    """A decoded picture as it came in. `pts` counts 1/90,000 s."""
 
-    frame: VideoFrame
+    frame: VideoFrame  # may lie in memory that others wait for: nobody keeps it longer than the picture
     pts: int
-    time_base: Fraction
-    captured_s: float
+    times: PictureTimes
+
+    @property
+    def captured_s(self) -> float:
+        """When its first packet arrived, monotonic seconds: what its age is counted from."""
+        return self.times.first_packet_s
 
     def to_rgb(self) -> Rgb:
         """uint8 [H, W, 3]. Costs a conversion: in the worker thread only."""
@@ -52,7 +60,7 @@ class DrawnPicture:
     frame: VideoFrame
     status: Status
     pts: int
-    captured_s: float
+    times: PictureTimes
     faces_found: int
     took_ms: float
 
@@ -70,36 +78,6 @@ def standby_frame(height_px: int, width_px: int) -> VideoFrame:
     return to_frame(card, 0, VIDEO_TIME_BASE)
 
 
-async def drain_pictures(
-    track: MediaStreamTrack, clock: PacketClock, mailbox: Latest[CameraPicture], seen: Callable[[CameraPicture], None]
-) -> None:
-    """Moves every picture of a remote track into the mailbox, where the newest wins. Returns when the track ends."""
-    while True:
-        try:
-            frame = await track.recv()
-        except MediaStreamError:
-            return
-        if not isinstance(frame, VideoFrame) or frame.pts is None:
-            continue
-        now_s = time.monotonic()
-        captured_s = clock.arrived_s(frame.pts)
-        picture = CameraPicture(frame, frame.pts, VIDEO_TIME_BASE, now_s if captured_s is None else captured_s)
-        seen(picture)
-        mailbox.put(picture)
-
-
-async def drain_sounds(track: MediaStreamTrack, clock: PacketClock, heard: Callable[[AudioFrame, float], None]) -> None:
-    """Tells of every sound of a remote track and when it arrived, monotonic seconds. Returns when the track ends."""
-    while True:
-        try:
-            frame = await track.recv()
-        except MediaStreamError:
-            return
-        if isinstance(frame, AudioFrame):
-            arrived_s = clock.arrived_s(frame.pts or 0)
-            heard(frame, time.monotonic() if arrived_s is None else arrived_s)
-
-
 class SwappedVideo(MediaStreamTrack):
     """The outgoing picture: the newest result while it is young, else the standby card. Never the camera's picture.
 
@@ -113,7 +91,7 @@ class SwappedVideo(MediaStreamTrack):
         super().__init__()
         self.status: Status | None = None  # of the last picture sent; None: the standby card
         self.faces_found = 0
-        self.sent: deque[tuple[int, float]] = deque(maxlen=MOST_SENT_NOTES)  # (pts, captured_s) of pictures sent
+        self.sent_pictures: deque[tuple[int, float]] = deque(maxlen=MOST_SENT_NOTES)  # (pts, captured_s)
         self.sender: RTCRtpSender | None = None
         self.rtp_origin: int | None = None  # RTP timestamp on the wire minus pts, modulo 2^32
         self._call = call
@@ -123,8 +101,8 @@ class SwappedVideo(MediaStreamTrack):
         self._event_loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
         self._slot: Latest[DrawnPicture] = Latest(self._wake)
-        self._newest_in: CameraPicture | None = None
-        self._at_encoder: DrawnPicture | None = None
+        self._newest_in: tuple[int, float] | None = None  # pts and when it was captured
+        self._given: OrderedDict[int, DrawnPicture] = OrderedDict()  # to the sender, by pts: not yet said to be sent
 
     @property
     def replaced(self) -> int:
@@ -136,23 +114,33 @@ class SwappedVideo(MediaStreamTrack):
         if self._newest_in is None:
             self._curtain.begin(picture.captured_s)
             self._changed.set()
-        self._newest_in = picture
+        self._newest_in = (picture.pts, picture.captured_s)
 
     def deliver(self, outcome: Outcome[CameraPicture]) -> None:
         """Takes what the worker made. In the worker thread: converts for the encoder here."""
         if outcome.call != self._call:
             raise RuntimeError(f"a picture of call {outcome.call} was delivered to call {self._call}")
         picture, result = outcome.picture, outcome.result
-        frame = to_frame(result.rgb_HW3, picture.pts, picture.time_base)
+        frame = to_frame(result.rgb_HW3, picture.pts, VIDEO_TIME_BASE)
         if (frame.height, frame.width) != (self._card.height, self._card.width):
             self._card = standby_frame(frame.height, frame.width)
-        self._slot.put(
-            DrawnPicture(frame, result.status, picture.pts, picture.captured_s, result.faces_found, outcome.took_ms)
-        )
+        times = picture.times.at(taken_s=outcome.taken_s, drawn_s=time.monotonic())
+        self._slot.put(DrawnPicture(frame, result.status, picture.pts, times, result.faces_found, outcome.took_ms))
+
+    def times_of(self, frame: VideoFrame) -> PictureTimes | None:
+        """For the sender: the times of a frame that `recv` gave it; None for the standby card."""
+        picture = self._given.get(frame.pts) if frame.pts is not None else None
+        return picture.times if picture is not None else None
+
+    def sent(self, encoded: EncodedPicture) -> None:
+        """For the sender: this picture is out, its times are complete."""
+        picture = self._given.pop(encoded.rtp_timestamp, None)
+        if picture is not None and encoded.times.sent_s is not None:
+            self._note(picture, encoded.rtp_timestamp, encoded.times)
 
     async def recv(self) -> VideoFrame:
         """The next frame for the encoder. Raises MediaStreamError after the end."""
-        self._note_sent(time.monotonic())
+        self._note_by_stock_sender(time.monotonic())
         while self.readyState == "live":
             self._changed.clear()
             frame = self._next(time.monotonic())
@@ -179,38 +167,42 @@ class SwappedVideo(MediaStreamTrack):
         if picture is not None:
             self.faces_found = picture.faces_found
             self._stats.step.add(now_s, picture.took_ms)
-            verdict = self._curtain.judge(picture.status, picture.captured_s, picture.pts, now_s)
+            verdict = self._curtain.judge(picture.status, picture.times.first_packet_s, picture.pts, now_s)
             if verdict is Verdict.SEND:
                 self.status = picture.status
-                self._at_encoder = picture
+                self._given[picture.pts] = picture
+                while len(self._given) > MOST_GIVEN:  # by a sender that drops what it cannot send
+                    self._given.popitem(last=False)
                 return picture.frame
             self._stats.dropped[verdict.value] += 1
         return self._fallen_card(now_s)
 
-    def _note_sent(self, now_s: float) -> None:
-        """The sender asks for the next frame only when the last packet of the one before is out: now."""
-        picture, self._at_encoder = self._at_encoder, None
-        if picture is None:
+    def _note_by_stock_sender(self, now_s: float) -> None:
+        """aiortc's own sender asks for the next frame only when the last packet of the one before is out: now."""
+        if self.sender is None or hasattr(self.sender, "rtp_origin") or not self._given:
             return
-        # The encoder has moved the frame's clock to its own by now, rounding: this is what went out on the wire.
-        pts, time_base = picture.frame.pts, picture.frame.time_base
+        _, picture = self._given.popitem()
+        pts, time_base = picture.frame.pts, picture.frame.time_base  # moved to the encoder's clock by now, rounding
         wire_pts = (
             picture.pts if pts is None or time_base is None else convert_timebase(pts, time_base, VIDEO_TIME_BASE)
         )
-        self.sent.append((wire_pts, picture.captured_s))
-        self._stats.went_out(now_s, (now_s - picture.captured_s) * 1e3, picture.status.value)
-        if self.rtp_origin is None and self.sender is not None:
-            timestamp = sent_rtp_timestamp(self.sender)
-            self.rtp_origin = None if timestamp is None else (timestamp - wire_pts) % WRAP
+        self._note(picture, wire_pts, picture.times.at(sent_s=now_s))
+        if self.rtp_origin is None and (timestamp := sent_rtp_timestamp(self.sender)) is not None:
+            self.rtp_origin = (timestamp - wire_pts) % WRAP
+
+    def _note(self, picture: DrawnPicture, pts: int, times: PictureTimes) -> None:
+        self.sent_pictures.append((pts, times.first_packet_s))
+        self._stats.went_out(times, picture.status.value)
 
     def _fallen_card(self, now_s: float) -> VideoFrame | None:
         """The standby card where it is due."""
         if self._newest_in is None or self._curtain.wait_s(now_s) > 0:
             return None
         # Stamped as the oldest picture that may still be sent, so that none that is on its way comes too late.
-        since_s = now_s - self._newest_in.captured_s - self._curtain.hold_s
+        pts, captured_s = self._newest_in
+        since_s = now_s - captured_s - self._curtain.hold_s
         card = self._card
-        card.pts = self._curtain.card(self._newest_in.pts + int(since_s / VIDEO_TIME_BASE), now_s)
+        card.pts = self._curtain.card(pts + int(since_s / VIDEO_TIME_BASE), now_s)
         card.time_base = VIDEO_TIME_BASE  # the encoder changed it when the card was sent before
         self.status = None
         self._stats.card_went_out()
@@ -223,7 +215,7 @@ class SwappedVideo(MediaStreamTrack):
 
 
 class DelayedSound(MediaStreamTrack):
-    """The outgoing sound: what came in, held back until the picture of the same moment leaves."""
+    """The outgoing sound: the packets that came in, held back until the picture of the same moment leaves."""
 
     kind = "audio"
 
@@ -231,27 +223,32 @@ class DelayedSound(MediaStreamTrack):
         super().__init__()
         self.dropped = 0
         self._stats = stats
-        self._held: deque[tuple[AudioFrame, float]] = deque()
+        self._held: deque[CodedSound] = deque()
         self._changed = asyncio.Event()
         self._delay = SoundDelay()
 
-    def put(self, frame: AudioFrame, arrived_s: float) -> None:
+    @property
+    def delay_s(self) -> float:
+        """For how long sound is held back now."""
+        return self._delay.delay_s
+
+    def put(self, sound: CodedSound) -> None:
         """Keeps the sound until its time; the oldest is dropped and counted where too much is waiting."""
         if len(self._held) == MOST_SOUNDS:
             self._held.popleft()
             self.dropped += 1
-        self._held.append((frame, arrived_s))
+        self._held.append(sound)
         self._changed.set()
 
-    async def recv(self) -> AudioFrame:
-        """The next sound whose time has come. Raises MediaStreamError after the end."""
+    async def recv(self) -> Packet[Any]:
+        """The next sound whose time has come, still coded. Raises MediaStreamError after the end."""
         while self.readyState == "live":
             now_s = time.monotonic()
             age = self._stats.age.quantiles(now_s)
             delay_s = self._delay.follow(age.p50_ms / 1e3 if age.count else None, now_s)
-            if self._held and self._held[0][1] + delay_s <= now_s:
-                return self._held.popleft()[0]
-            wait_s = self._held[0][1] + delay_s - now_s if self._held else None
+            if self._held and self._held[0].arrived_s + delay_s <= now_s:
+                return _packet_of(self._held.popleft())
+            wait_s = self._held[0].arrived_s + delay_s - now_s if self._held else None
             self._changed.clear()
             try:
                 async with asyncio.timeout(wait_s):
@@ -264,3 +261,9 @@ class DelayedSound(MediaStreamTrack):
         super().stop()
         self._held.clear()
         self._changed.set()
+
+
+def _packet_of(sound: CodedSound) -> Packet[Any]:
+    packet = Packet(sound.payload)
+    packet.pts, packet.time_base = sound.pts, SOUND_TIME_BASE
+    return packet

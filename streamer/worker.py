@@ -48,6 +48,7 @@ class Outcome(Generic[P]):
     picture: P
     result: StepResult
     took_ms: float
+    taken_s: float  # when the worker took the picture, monotonic seconds
 
 
 @dataclass(slots=True, eq=False)
@@ -73,7 +74,7 @@ class Seat(Generic[P]):
         if self.state is None:
             self.state = self.session.init()
         result = self.session.step(self.state, picture.to_rgb(), picture.captured_s)
-        return Outcome(self.call, picture, result, (time.monotonic() - started_s) * 1e3)
+        return Outcome(self.call, picture, result, (time.monotonic() - started_s) * 1e3, started_s)
 
     def use(self, session: Session) -> None:
         """Goes on with another session, from a fresh state. Only in the worker thread."""

@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from fractions import Fraction
 
 import numpy as np
 import pytest
 from aiortc.mediastreams import MediaStreamError
-from av.audio.frame import AudioFrame
 
 from engines import EngineUnavailable, Identity, Rgb, Session, StepResult, SwapSettings, load
 from streamer.app import WORKERS
-from streamer.config import ServerConfig
+from streamer.config import GuardSettings, ServerConfig
 from streamer.stats import CallStats
 from streamer.tracks import CameraPicture, DelayedSound, SwappedVideo, standby_frame
+from streamer.transport.sound import CodedSound
+from streamer.transport.types import PictureTimes
 from streamer.worker import Outcome
 from tests.streamer.calls import Camera, Loader, Tone, calling, gone, negative, plain, served
 
@@ -156,10 +156,10 @@ async def test_the_page_learns_when_each_picture_came_in() -> None:
         assert 0 < time.monotonic() - came_in_ms / 1e3 < 10
 
 
-async def test_a_call_without_pictures_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streamer.peer.SILENCE_S", 0.5)
+async def test_a_call_without_pictures_is_ended() -> None:
     loader = Loader(negative)
-    async with served(loader=loader) as client, calling(client) as caller:
+    impatient = ServerConfig(guard=GuardSettings(first_media_s=0.5, silence_s=0.5))
+    async with served(impatient, loader) as client, calling(client) as caller:
         await caller.start(Tone(), Camera([plain((9, 9, 9))], fps=0.001))
         await caller.until(lambda: loader.made[-1].closed == 1)
         await gone(client, caller.call)
@@ -190,10 +190,11 @@ async def test_a_result_of_another_call_is_refused_by_the_track() -> None:
     """The last gate against crossed pictures, should everything before it be wrong."""
     video = SwappedVideo("mine", CallStats(), standby_frame(48, 64))
     frame = standby_frame(48, 64)
-    picture = CameraPicture(frame, 0, Fraction(1, 90_000), time.monotonic())
+    now_s = time.monotonic()
+    picture = CameraPicture(frame, 0, PictureTimes(now_s, now_s))
     with pytest.raises(RuntimeError, match="delivered to call mine"):
-        video.deliver(Outcome("theirs", picture, negative(plain((1, 2, 3))), 1.0))
-    video.deliver(Outcome("mine", picture, negative(plain((1, 2, 3))), 1.0))
+        video.deliver(Outcome("theirs", picture, negative(plain((1, 2, 3))), 1.0, now_s))
+    video.deliver(Outcome("mine", picture, negative(plain((1, 2, 3))), 1.0, now_s))
     video.stop()
 
 
@@ -202,9 +203,7 @@ async def test_sound_waits_for_its_picture() -> None:
     sound = DelayedSound(stats)
     for number in range(200):
         stats.age.add(time.monotonic(), 120.0)
-        frame = AudioFrame(format="s16", layout="mono", samples=960)
-        frame.pts = number * 960
-        sound.put(frame, time.monotonic())
+        sound.put(CodedSound(b"opus", number * 960, time.monotonic()))
     assert sound.dropped == 150, "no more than a second of sound waits"
     since_s = time.monotonic()
     first = await sound.recv()
@@ -223,7 +222,7 @@ async def test_after_the_card_the_next_young_picture_is_sent_at_once() -> None:
 
     def picture(captured_s: float) -> CameraPicture:
         pts = 900_000 + round((captured_s - now_s) * 90_000)
-        return CameraPicture(standby_frame(48, 64), pts, Fraction(1, 90_000), captured_s)
+        return CameraPicture(standby_frame(48, 64), pts, PictureTimes(captured_s, captured_s))
 
     for age_s in (0.4, 0.2, 0.1):
         video.saw(picture(now_s - age_s))
@@ -232,7 +231,7 @@ async def test_after_the_card_the_next_young_picture_is_sent_at_once() -> None:
     assert card.pts is not None
     card_pts = card.pts
     on_its_way = picture(now_s - 0.2)
-    video.deliver(Outcome("mine", on_its_way, negative(plain((1, 2, 3))), 1.0))
+    video.deliver(Outcome("mine", on_its_way, negative(plain((1, 2, 3))), 1.0, now_s))
     sent = await video.recv()
     assert sent.pts == on_its_way.pts
     assert card_pts < on_its_way.pts

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.stats import MOST_SAMPLES, WINDOW_S, CallStats, Window
+from streamer.stats import MOST_SAMPLES, STAGES, WINDOW_S, CallStats, Histogram, Journey, Window
+from streamer.transport.types import PictureTimes
 
 
 @given(st.lists(st.floats(0, 10_000), min_size=1, max_size=300))
@@ -53,9 +55,37 @@ def test_the_snapshot_is_json_without_nan() -> None:
     stats = CallStats()
     json.dumps(stats.as_json(0.0), allow_nan=False)
     stats.came_in(1.0)
-    stats.went_out(1.1, 100.0, "drawn")
+    stats.went_out(PictureTimes(1.0, 1.01, 1.02, 1.03, 1.05, 1.08, 1.1), "drawn")
     stats.card_went_out()
     snapshot = stats.as_json(1.1)
     json.dumps(snapshot, allow_nan=False)
     assert snapshot["shown"] == {"drawn": 1, "card": 1}
     assert snapshot["age_ms"] == {"p50": 100.0, "p95": 100.0, "p99": 100.0, "count": 1}
+
+
+def test_a_picture_s_stages_add_up_to_its_age() -> None:
+    journey = Journey()
+    journey.add(PictureTimes(1.0, 1.01, 1.03, 1.04, 1.07, 1.08, 1.1), 1.1)
+    journey.add(PictureTimes(2.0, 2.01, None, 2.04, 2.07, None, None), 2.1)  # on its way it was lost
+    snapshot: dict[str, Any] = journey.as_json(2.1)
+    json.dumps(snapshot, allow_nan=False)
+    ages = [age["p95"] for age in snapshot["ages_ms"].values()]
+    assert ages == [10.0, 30.0, 40.0, 70.0, 80.0, 100.0]
+    took = [took["p50"] for took in snapshot["stages_ms"].values()]
+    assert took == [10.0, 20.0, 10.0, 30.0, 10.0, 20.0]
+    assert snapshot["added_ms"]["p50"] == 90.0
+    assert [snapshot["ages_ms"][stage]["count"] for stage in STAGES] == [2, 1, 2, 2, 1, 1]
+    assert journey.age_ms["sent"].cumulative()[-1] == 1
+
+
+@given(st.lists(st.floats(0, 5_000)))
+def test_a_histogram_counts_every_sample_once(values: list[float]) -> None:
+    one, other = Histogram(), Histogram()
+    for value in values[::2]:
+        one.add(value)
+    for value in values[1::2]:
+        other.add(value)
+    one.merge(other)
+    counts = one.cumulative()
+    assert counts == tuple(sum(value <= bound for value in values) for bound in (*one.bounds, math.inf))
+    assert math.isclose(one.total, sum(values), abs_tol=1e-6)
