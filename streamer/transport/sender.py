@@ -311,8 +311,8 @@ class PictureSender(RTCRtpSender):
         except Exception:  # the boundary to tracks: aiortc's `stop` waits for ever for a sender that died
             log.exception("the sender of pictures stopped")
         finally:
+            _get(self, "rtp_exited").set()  # before anything is awaited: `stop` may cancel this a second time
             pump.cancel()
-            await asyncio.gather(pump, return_exceptions=True)
             track: MediaStreamTrack | None = self.track
             if track is not None:
                 track.stop()
@@ -322,7 +322,7 @@ class PictureSender(RTCRtpSender):
                 self._encoder = None
             executor.shutdown(wait=False)
             self._pacer.clear()
-            _get(self, "rtp_exited").set()
+            await asyncio.gather(pump, return_exceptions=True)
 
     async def _next_picture(self, codec: VideoCodec, executor: ThreadPoolExecutor) -> None:
         behind_s = self._pacer.wait_s() - BEHIND_S
