@@ -1,6 +1,6 @@
 """What aiortc 1.16 gives by itself, as its own examples use it: each picture to RGB and back, nothing changed in it.
 
-    python -m benchmarks.stock_echo            prints its address; POST /session
+    python -m benchmarks.stock_echo [HOST]     prints its address; POST /session
 
 Something to compare with in the same run, not something to use: it bounds nothing.
 """
@@ -8,6 +8,7 @@ Something to compare with in the same run, not something to use: it bounds nothi
 from __future__ import annotations
 
 import asyncio
+import sys
 from contextlib import suppress
 from typing import Any
 
@@ -52,15 +53,15 @@ async def _close(app: web.Application) -> None:
     await asyncio.gather(*(connection.close() for connection in app["connections"]))
 
 
-async def _serve() -> None:
+async def _serve(host: str) -> None:
     app = web.Application()
     app["connections"] = set()
     app.router.add_post("/session", _session)
     app.on_shutdown.append(_close)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    print(f"stock aiortc is ready: http://127.0.0.1:{runner.addresses[0][1]}/", flush=True)
+    await web.TCPSite(runner, host, 0).start()
+    print(f"stock aiortc is ready: http://{host}:{runner.addresses[0][1]}/", flush=True)
     try:
         await asyncio.Event().wait()
     finally:
@@ -68,6 +69,7 @@ async def _serve() -> None:
 
 
 if __name__ == "__main__":
-    aioice.ice.get_host_addresses = lambda use_ipv4, use_ipv6: ["127.0.0.1"]  # loopback only
+    host = sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1"
+    aioice.ice.get_host_addresses = lambda use_ipv4, use_ipv6: [host]  # this address only
     with suppress(KeyboardInterrupt):
-        asyncio.run(_serve())
+        asyncio.run(_serve(host))
