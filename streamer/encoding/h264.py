@@ -22,7 +22,7 @@ I420 = 2
 TYPE_AUTO, TYPE_IDR = 0, 1
 NAL_SEI = 6
 FRAMES_PER_S = 30
-BUFFER_S = 0.2  # how much of the stream one key frame may take at most
+BUFFER_S = 0.3  # how much of the stream one key frame may take at most
 RATE_STEP = 0.02  # smaller changes are not worth telling x264
 
 
