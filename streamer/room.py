@@ -164,8 +164,8 @@ class Room:
     async def watch(
         self, stream: str, sdp: str, kinds: frozenset[str], ended: Callable[[], object] = _nothing
     ) -> tuple[Viewer, str]:
-        """Begins to show a stream. Returns the viewer and our answer; or, where the offer has no codec that we have,
-        a counter-offer: then `viewer.is_agreed` is False. Raises Refusal, ServerBusy, MediaError.
+        """Begins to show a stream. Returns the viewer and our answer; or, where the offer is empty or has no
+        codec that we have, an offer of our own: then `viewer.is_agreed` is False. Raises Refusal, ServerBusy, MediaError.
         """
         source = self.streams.get(stream)
         if source is None:
@@ -178,7 +178,7 @@ class Room:
     async def _agree(self, source: Peer, sdp: str, kinds: frozenset[str]) -> tuple[Viewer, str]:
         viewer = self._new_viewer(source)
         try:
-            return viewer, await viewer.answer(sdp, kinds)
+            return viewer, await (viewer.answer(sdp, kinds) if sdp else viewer.offer())
         except MediaError as error:
             await viewer.close()
             if not is_no_common_codec(error):

@@ -101,7 +101,8 @@ async def change_ice(request: web.Request, line: Line) -> web.Response:
     """PATCH with a fragment: candidates that come later (204), or a new ICE session (200)."""
     fragment = read_fragment(await text_of(request, FRAGMENT))
     restarts = fragment.ice is not None and fragment.ice != line.remote
-    check_condition(request.headers.get("If-Match"), line.tag, restarts)
+    # Clients of WHIP's first drafts (@eyevinn/whip-web-client 1.1) say it in ETag.
+    check_condition(request.headers.get("If-Match", request.headers.get("ETag")), line.tag, restarts)
     candidates = _usable(request, fragment, 0 if restarts else line.candidates)
     if fragment.ice is None or not restarts:
         await line.trickle(candidates, fragment.is_end)

@@ -29,7 +29,7 @@ from streamer.signalling.placement import Posted
 from streamer.signalling.refusal import Refusal
 from streamer.viewer import Viewer
 
-METHODS = ("POST", "GET", "OPTIONS")
+METHODS = ("POST", "GET", "OPTIONS", "PATCH", "DELETE")  # the last two: clients look here for what sessions can do
 SESSION_METHODS = ("PATCH", "DELETE", "GET", "OPTIONS")
 
 
@@ -51,18 +51,21 @@ async def _begin(request: web.Request) -> web.Response:
     sdp = await text_of(request, SDP)
     full = limits.calls >= limits.most_calls
     await place(request, Posted("out", stream, stream in room.streams, full))
-    offer = request.app[GATE].offer(sdp, who(request), needs_picture=False)
-    check_viewer(offer.sdp)
-    wanted = read_wanted(offer.sdp)
-    kinds = frozenset(kind for kind in ("video", "audio") if wanted.of(kind))
+    asks = not sdp.strip()  # as players of the first drafts do, who want our offer
+    offered = "" if asks else request.app[GATE].offer(sdp, who(request), needs_picture=False).sdp
+    kinds = frozenset({"video", "audio"})
+    if not asks:
+        check_viewer(offered)
+        wanted = read_wanted(offered)
+        kinds = frozenset(kind for kind in kinds if wanted.of(kind))
     ticket = enter(request, limits)
     try:
-        viewer, description = await room.watch(stream, offer.sdp, kinds, ended=lambda: limits.leave(ticket))
+        viewer, description = await room.watch(stream, offered, kinds, ended=lambda: limits.leave(ticket))
     except BaseException:
         limits.leave(ticket)
         raise
     response = web.Response(
-        status=201 if viewer.is_agreed else 406,
+        status=201 if viewer.is_agreed or asks else 406,
         text=description,
         content_type=SDP,
         headers={"Location": f"/whep/{stream}/{viewer.name}", "ETag": viewer.line.tag, "Accept-Patch": FRAGMENT},

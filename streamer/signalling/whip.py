@@ -16,7 +16,7 @@ from streamer.signalling.fragment import MEDIA_TYPE as FRAGMENT
 from streamer.signalling.http import GATE, ROOM, SDP, STREAM, change_ice, enter, place, preflight, text_of, who
 from streamer.signalling.placement import PLACED, Posted
 
-METHODS = ("POST", "GET", "OPTIONS")
+METHODS = ("POST", "GET", "OPTIONS", "PATCH", "DELETE")  # the last two: clients look here for what sessions can do
 SESSION_METHODS = ("PATCH", "DELETE", "GET", "OPTIONS")
 OWN_QUERY = ("token", PLACED)
 

@@ -11,8 +11,9 @@ from typing import Any
 from aiohttp.test_utils import TestClient, TestServer
 from aiortc import RTCSessionDescription
 
-from streamer.app import ROOM, create_app
+from streamer.app import create_app
 from streamer.config import ReachSettings, ServerConfig
+from streamer.signalling.http import ROOM
 from streamer.signalling.placement import Posted
 from tests.streamer.calls import Camera, Identities, Loader, Tone, negative, plain, served
 from tests.streamer.signalling.descriptions import description, picture, sound
@@ -215,6 +216,18 @@ async def test_a_player_without_a_codec_of_ours_gets_an_offer_instead() -> None:
         assert (await viewer.patch(answer, media_type=SDP)).status == 409
         response = await other.post("/whep/a", description(picture("recvonly")).replace("a=mid:0", "a=mid:é"))
         assert response.status in (400, 406)
+
+
+async def test_an_empty_post_asks_for_an_offer() -> None:
+    """As players of the first drafts do."""
+    async with served() as http, client(http) as sender, client(http) as viewer:
+        await sender.begin("/whip/a", await sender.offer_to_send(Camera([GREY])))
+        response = await viewer.post("/whep/a", "")
+        assert response.status == 201
+        await viewer.connection.setRemoteDescription(RTCSessionDescription(await response.text(), "offer"))
+        answer = await viewer.local(await viewer.connection.createAnswer())
+        assert (await viewer.patch(answer, media_type=SDP)).status == 204
+        await viewer.until(lambda: len(viewer.pictures) > 3)
 
 
 async def test_no_more_viewers_than_allowed() -> None:
