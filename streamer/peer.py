@@ -15,7 +15,6 @@ from aiortc import (
     RTCConfiguration,
     RTCDataChannel,
     RTCPeerConnection,
-    RTCRtpSender,
 )
 
 from engines import Identity, MediaError, Session, SwapSettings
@@ -26,11 +25,13 @@ from streamer.decoding.picture import DecodedPicture
 from streamer.guards.messages import MessageGate, Ping
 from streamer.guards.times import Patience
 from streamer.mailbox import Latest
+from streamer.outlet import add_video
 from streamer.signalling.ice import Ice
 from streamer.signalling.negotiation import Line
 from streamer.stats import CallStats
 from streamer.tracks import CameraPicture, DelayedSound, SwappedVideo, standby_frame
 from streamer.transport.receiver import PictureReceiver
+from streamer.transport.sender import PictureSender
 from streamer.transport.sound import CodedSound, SoundReceiver
 from streamer.transport.types import CodedPicture
 from streamer.worker import Outcome, Seat, Worker
@@ -75,7 +76,7 @@ class Peer:
         self._pictures_to: tuple[SwappedVideo, ...] = ()  # replaced, never changed: the worker thread reads it
         self._sounds_to: tuple[DelayedSound, ...] = ()
         self._has_picture = self.has_sound = False
-        self._sender: RTCRtpSender | None = None
+        self._sender: PictureSender | None = None
         self._channel: RTCDataChannel | None = None
         now_s = time.monotonic()
         self._messages = MessageGate(now_s)
@@ -219,8 +220,7 @@ class Peer:
             receiver.attach(_Camera(self._decoder, self._camera_ended))
             self._decoder.start()
             if self._video is not None:
-                self._sender = self._connection.addTrack(self._video)
-                self._video.sender = self._sender
+                self._sender = add_video(self._connection, self._video)
         elif isinstance(receiver, SoundReceiver) and not self.has_sound:
             self.has_sound = True
             if self._video is not None:
@@ -285,12 +285,12 @@ class Peer:
             video = self._video
             if video is None or self._sender is None:
                 continue
-            sent_bytes, before_bytes = await _sent_bytes(self._sender), sent_bytes
+            sent_bytes, before_bytes = self._sender.counters.bytes, sent_bytes
             now_s, before_s = time.monotonic(), now_s
             self.stats.bits_per_s = 8 * (sent_bytes - before_bytes) / (now_s - before_s)
             pictures = [[pts, round(captured_s * 1e3, 1)] for pts, captured_s in video.sent_pictures]
             video.sent_pictures.clear()
-            self._send({"numbers": self.numbers(), "pictures": pictures, "rtp_origin": video.rtp_origin})
+            self._send({"numbers": self.numbers(), "pictures": pictures, "rtp_origin": self._sender.rtp_origin})
 
     def _send(self, message: dict[str, Any]) -> None:
         channel = self._channel
@@ -321,8 +321,3 @@ class _Camera:
     def ended(self) -> None:
         self._decoder.ended()
         self._ended()
-
-
-async def _sent_bytes(sender: RTCRtpSender) -> int:
-    report = await sender.getStats()
-    return sum(int(part.bytesSent) for part in report.values() if part.type == "outbound-rtp")

@@ -14,15 +14,14 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from aiortc import MediaStreamTrack, RTCRtpSender
-from aiortc.mediastreams import VIDEO_TIME_BASE, MediaStreamError, convert_timebase
+from aiortc import MediaStreamTrack
+from aiortc.mediastreams import VIDEO_TIME_BASE, MediaStreamError
 from av.packet import Packet
 from av.video.frame import VideoFrame
 
 from engines import Rgb, Status, standby_card
 from streamer.mailbox import Closed, Latest
 from streamer.pacing import Curtain, SoundDelay, Verdict
-from streamer.rtp_clock import WRAP, sent_rtp_timestamp
 from streamer.stats import CallStats
 from streamer.transport.sound import SOUND_CLOCK_HZ, CodedSound
 from streamer.transport.types import EncodedPicture, PictureTimes
@@ -50,7 +49,8 @@ class CameraPicture:
 
     def to_rgb(self) -> Rgb:
         """uint8 [H, W, 3]. Costs a conversion: in the worker thread only."""
-        return np.ascontiguousarray(self.frame.to_ndarray(format="rgb24"))
+        rgb = self.frame.reformat(format="rgb24", threads=1)
+        return np.ascontiguousarray(rgb.to_ndarray(), np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,8 @@ class DrawnPicture:
 
 def to_frame(rgb_HW3: Rgb, pts: int, time_base: Fraction) -> VideoFrame:
     """uint8 [H, W, 3] -> what an encoder takes (planar 4:2:0). In the worker thread only."""
-    frame = VideoFrame.from_ndarray(rgb_HW3, format="rgb24").reformat(format="yuv420p")
+    # One thread: several take turns with everything else that runs, and the last one to finish counts.
+    frame = VideoFrame.from_ndarray(rgb_HW3, format="rgb24").reformat(format="yuv420p", threads=1)
     frame.pts, frame.time_base = pts, time_base
     return frame
 
@@ -92,8 +93,6 @@ class SwappedVideo(MediaStreamTrack):
         self.status: Status | None = None  # of the last picture sent; None: the standby card
         self.faces_found = 0
         self.sent_pictures: deque[tuple[int, float]] = deque(maxlen=MOST_SENT_NOTES)  # (pts, captured_s)
-        self.sender: RTCRtpSender | None = None
-        self.rtp_origin: int | None = None  # RTP timestamp on the wire minus pts, modulo 2^32
         self._call = call
         self._stats = stats
         self._card = card
@@ -136,11 +135,11 @@ class SwappedVideo(MediaStreamTrack):
         """For the sender: this picture is out, its times are complete."""
         picture = self._given.pop(encoded.rtp_timestamp, None)
         if picture is not None and encoded.times.sent_s is not None:
-            self._note(picture, encoded.rtp_timestamp, encoded.times)
+            self.sent_pictures.append((picture.pts, encoded.times.first_packet_s))
+            self._stats.went_out(encoded.times, picture.status.value)
 
     async def recv(self) -> VideoFrame:
         """The next frame for the encoder. Raises MediaStreamError after the end."""
-        self._note_by_stock_sender(time.monotonic())
         while self.readyState == "live":
             self._changed.clear()
             frame = self._next(time.monotonic())
@@ -176,23 +175,6 @@ class SwappedVideo(MediaStreamTrack):
                 return picture.frame
             self._stats.dropped[verdict.value] += 1
         return self._fallen_card(now_s)
-
-    def _note_by_stock_sender(self, now_s: float) -> None:
-        """aiortc's own sender asks for the next frame only when the last packet of the one before is out: now."""
-        if self.sender is None or hasattr(self.sender, "rtp_origin") or not self._given:
-            return
-        _, picture = self._given.popitem()
-        pts, time_base = picture.frame.pts, picture.frame.time_base  # moved to the encoder's clock by now, rounding
-        wire_pts = (
-            picture.pts if pts is None or time_base is None else convert_timebase(pts, time_base, VIDEO_TIME_BASE)
-        )
-        self._note(picture, wire_pts, picture.times.at(sent_s=now_s))
-        if self.rtp_origin is None and (timestamp := sent_rtp_timestamp(self.sender)) is not None:
-            self.rtp_origin = (timestamp - wire_pts) % WRAP
-
-    def _note(self, picture: DrawnPicture, pts: int, times: PictureTimes) -> None:
-        self.sent_pictures.append((pts, times.first_packet_s))
-        self._stats.went_out(times, picture.status.value)
 
     def _fallen_card(self, now_s: float) -> VideoFrame | None:
         """The standby card where it is due."""

@@ -6,13 +6,15 @@ import asyncio
 import logging
 import time
 
-from aiortc import InvalidStateError, RTCPeerConnection, RTCRtpSender
+from aiortc import InvalidStateError, RTCPeerConnection
 
+from streamer.outlet import add_video
 from streamer.peer import CARD_HEIGHT_PX, CARD_WIDTH_PX, Peer
 from streamer.signalling.ice import Ice
 from streamer.signalling.negotiation import Line
 from streamer.stats import CallStats
 from streamer.tracks import DelayedSound, SwappedVideo, standby_frame
+from streamer.transport.sender import PictureSender
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +35,7 @@ class Viewer:
         self.line = Line(self._connection, f"viewer {name[:6]}", ice.announce)
         self._video: SwappedVideo | None = None
         self._sound: DelayedSound | None = None
-        self._sender: RTCRtpSender | None = None
+        self._sender: PictureSender | None = None
         self._changed = asyncio.Event()
         self._over = asyncio.Event()
         self._closing: asyncio.Future[None] | None = None
@@ -105,8 +107,7 @@ class Viewer:
         if "video" in kinds:
             card = await asyncio.to_thread(standby_frame, CARD_HEIGHT_PX, CARD_WIDTH_PX)
             self._video = SwappedVideo(self.source.call, self.stats, card)
-            sender = self._connection.addTransceiver(self._video, direction="sendonly").sender
-            self._video.sender = self._sender = sender
+            self._sender = add_video(self._connection, self._video, send_only=True)
             self.source.watch(self._video)
         if "audio" in kinds and self.source.has_sound:
             self._sound = DelayedSound(self.stats)

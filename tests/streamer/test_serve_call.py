@@ -82,7 +82,8 @@ async def test_two_calls_red_and_blue_never_cross() -> None:
         await asyncio.gather(one.pictures(150, 40.0), other.pictures(150, 40.0))
     for caller, colour in ((one, red), (other, blue)):
         means = [picture.rgb_HW3.mean((0, 1)) for picture in caller.received]
-        cards = [mean for mean in means if abs(mean - colour).max() > 12]
+        # An encoder begins roughly; the other colour is 170 away.
+        cards = [mean for mean in means if abs(mean - colour).max() > 30]
         assert all(mean.max() < 60 for mean in cards), "a picture of neither this call nor the card"
         assert len(means) - len(cards) > 100
 
