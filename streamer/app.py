@@ -94,7 +94,7 @@ def create_app(
     identities = store if store is not None else IdentityStore(config.identities_dir)
 
     async def life(app: web.Application) -> AsyncIterator[None]:
-        pin.install(app[GATE].policy, loopback=config.is_loopback)
+        pin.install(app[GATE].policy, config.encoding, loopback=config.is_loopback)
         workers = tuple(Worker[CameraPicture]() for _ in range(config.workers))
         for worker in workers:
             worker.start()

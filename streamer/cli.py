@@ -29,6 +29,7 @@ from engines import (
     nearest,
 )
 from streamer.config import EnrollConfig, FileConfig, GuardSettings, IdentitiesConfig, ReachSettings, ServerConfig
+from streamer.encoding.settings import EncodingSettings
 from streamer.options import given, options_of
 
 COMMANDS_GROUP = "vividstream.commands"
@@ -80,6 +81,7 @@ def vividstream(verbose: bool) -> None:
 @options_of(ServerConfig)
 @options_of(ReachSettings)
 @options_of(GuardSettings)
+@options_of(EncodingSettings)
 @options_of(SwapSettings)
 def serve(**values: Any) -> None:
     """Offer the page on which you see yourself with another face.
@@ -146,6 +148,7 @@ def _config(model: type[Config], values: Mapping[str, object]) -> Config:
     if "guard" in model.model_fields:
         chosen["guard"] = GuardSettings.read(given(values, GuardSettings))
         chosen["reach"] = ReachSettings.read(given(values, ReachSettings))
+        chosen["encoding"] = EncodingSettings.read(given(values, EncodingSettings))
     return model.read(chosen)
 
 

@@ -10,6 +10,7 @@ from typing import Literal, Self
 from pydantic import Field, field_validator
 
 from engines import StrictModel, SwapSettings
+from streamer.encoding.settings import EncodingSettings
 
 ANY_ADDRESS = "0.0.0.0"  # every address of this machine: only when asked for
 
@@ -68,6 +69,7 @@ class ServerConfig(StrictModel):
     swap: SwapSettings = Field(SwapSettings(), description="how the face is swapped")
     guard: GuardSettings = Field(GuardSettings(), description="who may use the server and how much")
     reach: ReachSettings = Field(ReachSettings(), description="how calls reach the server")
+    encoding: EncodingSettings = Field(EncodingSettings(), description="how the pictures of a call are coded")
 
     @field_validator("origin", mode="before")
     @classmethod

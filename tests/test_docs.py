@@ -32,6 +32,7 @@ from engines import StrictModel, SwapSettings
 from engines.build.settings import BuildSettings
 from streamer import config
 from streamer.cli import vividstream
+from streamer.encoding.settings import EncodingSettings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -41,6 +42,7 @@ MODELS: tuple[type[StrictModel], ...] = (
     BuildSettings,
     config.GuardSettings,
     config.ReachSettings,
+    EncodingSettings,
     config.ServerConfig,
     config.FileConfig,
     config.EnrollConfig,

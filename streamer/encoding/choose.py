@@ -18,8 +18,8 @@ HD_PIXELS = 1280 * 720
 
 def make_encoder(codec: VideoCodec, settings: EncodingSettings, bits_per_s: int) -> Encoder:
     """An encoder for one call. Cheap: the codec itself opens with the first picture. Raises NotUsable."""
-    threads = threads_for(HD_PIXELS, settings.threads)
-    if codec == "H264" and settings.hardware == "auto" and libav.works(libav.NVENC):
+    threads = threads_for(HD_PIXELS, settings.encoder_threads)
+    if codec == "H264" and settings.hardware_encoder == "auto" and libav.works(libav.NVENC):
         return libav.LibavEncoder(libav.NVENC, bits_per_s)
     if codec == "AV1":
         raise NotUsable("AV1 is not sent: its encoder holds two pictures back (docs/benchmarks)")

@@ -196,7 +196,7 @@ class H264Encoder:
         if self._lib.x264_param_default_preset(self._parameters, preset, b"zerolatency") < 0:
             raise native.NotUsable(f"x264 has no preset {self._settings.h264_preset}")
         struct.pack_into("ii", self._parameters, WIDTH_AT, width_px, height_px)
-        threads = threads_for(width_px * height_px, self._settings.threads)
+        threads = threads_for(width_px * height_px, self._settings.encoder_threads)
         self._set(
             ("log", -1),
             ("fps", FRAMES_PER_S),

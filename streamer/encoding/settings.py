@@ -10,16 +10,16 @@ from engines import StrictModel
 
 
 class EncodingSettings(StrictModel):
-    """How outgoing pictures are coded. `serve --help` names what can be set from outside; the rest is for tests."""
+    """How the pictures of a call are coded: options of `vividstream serve`."""
 
     h264_preset: Literal["ultrafast", "superfast", "veryfast", "faster"] = Field(
         "superfast", description="x264's trade of time against size"
     )
     vp8_speed: int = Field(8, ge=0, le=16, description="libvpx's trade of time against size, 16 the fastest")
-    threads: int = Field(
+    encoder_threads: int = Field(
         0, ge=0, le=8, description="threads of one encoder; 0 takes 1, and 2 above 640x480 on 8 cores and more"
     )
-    hardware: Literal["auto", "no"] = Field(
+    hardware_encoder: Literal["auto", "no"] = Field(
         "auto", description="whether a graphics card's H.264 encoder is tried first"
     )
     max_kbps: int = Field(4000, ge=200, le=20_000, description="most that one call's picture may take, in 1000 bit/s")

@@ -241,7 +241,7 @@ class Vp8Encoder:
         config = self._config
         self._check(self._lib.vpx_codec_enc_config_default(self._interface, config, 0), "gives no settings")
         config.g_w, config.g_h = width_px, height_px
-        config.g_threads = threads_for(width_px * height_px, self._settings.threads)
+        config.g_threads = threads_for(width_px * height_px, self._settings.encoder_threads)
         config.g_timebase.num, config.g_timebase.den = 1, RTP_CLOCK_HZ
         config.g_lag_in_frames = config.rc_dropframe_thresh = config.rc_resize_allowed = 0
         config.rc_end_usage = CONSTANT_RATE

@@ -18,7 +18,7 @@ from streamer.transport.types import EncodedUnit, Encoder, VideoCodec
 from tests.streamer.encoding.moving import decode, pictures, psnr_db
 
 CODECS: tuple[VideoCodec, ...] = ("VP8", "H264")
-SETTINGS = EncodingSettings(hardware="no")
+SETTINGS = EncodingSettings(hardware_encoder="no")
 
 
 def bits_per_s(units: list[EncodedUnit]) -> float:
