@@ -32,6 +32,7 @@ PATCHED: tuple[tuple[type, str], ...] = (
     (StunProtocol, "datagram_received"),
     (MDnsProtocol, "datagram_received"),
     (Connection, "data_received"),
+    (Connection, "add_remote_candidate"),
     (Connection, "_add_remote_candidate"),
     (Connection, "check_incoming"),
     (RTCDtlsTransport, "_setup_srtp"),
@@ -113,6 +114,16 @@ def _data_received(stock: Callable[[Connection, bytes, int], None]) -> Callable[
             stock(self, data, component)
 
     return data_received
+
+
+def _end_of_candidates(stock: Callable[..., Any]) -> Callable[..., Any]:
+    """Where no candidate was let in, there is nothing to end: the other side's own checks are waited for."""
+
+    async def add_remote_candidate(self: Connection, remote_candidate: Candidate | None) -> None:
+        if remote_candidate is not None or self._remote_candidates:
+            await stock(self, remote_candidate)
+
+    return add_remote_candidate
 
 
 def _add_remote_candidate(stock: Callable[..., None]) -> Callable[..., None]:
@@ -270,6 +281,7 @@ MAKERS: tuple[Callable[[Any], Any], ...] = (  # for each name in PATCHED
     _datagram_received,
     _datagram_received,
     _data_received,
+    _end_of_candidates,
     _add_remote_candidate,
     _check_incoming,
     _setup_srtp,
