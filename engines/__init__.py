@@ -2,12 +2,15 @@
 
 from engines.enroll import enroll
 from engines.errors import (
+    ConsentEnded,
     ConsentMissing,
     EngineBusy,
     EngineFault,
     EngineUnavailable,
     IdentityError,
+    KeyFault,
     MediaError,
+    NotGenuine,
     SettingError,
     UnknownEngine,
     UnsuitablePhoto,
@@ -23,10 +26,15 @@ from engines.registry import engine_names, engines_here
 from engines.session import Session, SessionState, load
 from engines.settings import StrictModel, SwapSettings
 from engines.standby import blurred_scene, standby_card
+from engines.trust.agreement import Agreement, agree
+from engines.trust.key import LocalKey, is_signed, local_key
+from engines.trust.records import canonical, records_directory, write_whole
 from engines.types import Box, Rgb, Status, StepResult, TrackedFace, Tracking
 
 __all__ = [
+    "Agreement",
     "Box",
+    "ConsentEnded",
     "ConsentMissing",
     "EngineBusy",
     "EngineFault",
@@ -35,8 +43,11 @@ __all__ = [
     "Identity",
     "IdentityError",
     "IdentityStore",
+    "KeyFault",
+    "LocalKey",
     "Manifest",
     "MediaError",
+    "NotGenuine",
     "Rgb",
     "Session",
     "SessionState",
@@ -51,12 +62,18 @@ __all__ = [
     "UnsuitablePhoto",
     "VividError",
     "WeightsError",
+    "agree",
     "blurred_scene",
+    "canonical",
     "draw_label",
     "engine_names",
     "engines_here",
     "enroll",
+    "is_signed",
     "load",
+    "local_key",
     "nearest",
+    "records_directory",
     "standby_card",
+    "write_whole",
 ]

@@ -23,7 +23,8 @@ from engines.face.mesh import FACE_OVAL
 from engines.face.retarget import canonical_face
 from engines.face.texture import Photo, build_texture
 from engines.identity import Identity, Manifest
-from engines.identity_store import FORMAT, PORTRAIT_PX, check_name
+from engines.identity_store import PORTRAIT_PX, UNSIGNED, check_name
+from engines.trust.agreement import Agreement
 from engines.types import Box, Floats, Rgb
 
 LARGEST_PX = 2400  # longer photos are scaled down: the texture has 512 texels across the whole face
@@ -106,18 +107,20 @@ def face_finder() -> Iterator[FaceFinder]:
 def enroll(
     images: Sequence[Rgb],
     name: str,
-    consent: str,
+    consent: str | Agreement,
     images_sha256: Sequence[str],
     synthetic: bool = False,
     created: datetime | None = None,
 ) -> Identity:
     """Makes the identity of one person from one or several photos. Nothing is written.
 
-    images: uint8 [H, W, 3] each, upright. consent: who agreed, when, for what. images_sha256: of the photos' files, in
-    the same order. synthetic: the person does not exist. created: now, if not given.
+    images: uint8 [H, W, 3] each, upright. consent: an Agreement, which an IdentityStore wants of everybody who exists,
+    or words. images_sha256: of the photos' files, in the same order. synthetic: the person does not exist. created:
+    now, if not given.
     Raises ConsentMissing, UnsuitablePhoto (with the number of the photo), IdentityError for an impossible name.
     """
-    if not consent.strip():
+    words = consent.sentence() if isinstance(consent, Agreement) else consent.strip()
+    if not words:
         raise ConsentMissing("nobody is enrolled without consent: say who agreed, when, and for what")
     composed = check_name(name)
     if not images:
@@ -134,13 +137,14 @@ def enroll(
     when = created or datetime.now(UTC)
     return Identity(
         manifest=Manifest(
-            format=FORMAT,
+            format=UNSIGNED,
             name=composed,
             created=when.isoformat(timespec="seconds"),
-            consent=consent.strip(),
+            consent=words,
             images_sha256=tuple(images_sha256),
             made_by=f"vividstream {_own_version()}",
             synthetic=synthetic,
+            agreement=consent if isinstance(consent, Agreement) else None,
         ),
         albedo_AA3=texture.albedo_AA3,
         confidence_AA=texture.confidence_AA,

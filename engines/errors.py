@@ -13,7 +13,10 @@ VividError                       one clear line; the command line prints it and 
 ├── WeightsError                 weights that are damaged, of another configuration, incomplete or refused
 ├── IdentityError                an identity that is missing, unreadable or refused
 │   ├── ConsentMissing           enrolment without a statement of consent
+│   ├── ConsentEnded             an identity whose consent has expired or was withdrawn
+│   ├── NotGenuine               an identity file that is not as this installation signed it
 │   └── UnsuitablePhoto          no face, several faces, too small, too blurred
+├── KeyFault                     the installation's own key cannot be read, made or used
 └── MediaError                   a file, stream or offer that cannot be used
 """
 
@@ -75,8 +78,20 @@ class ConsentMissing(IdentityError):
     """Enrolment without a statement of who agreed, when and to what."""
 
 
+class ConsentEnded(IdentityError):
+    """An identity whose consent has expired or was withdrawn."""
+
+
+class NotGenuine(IdentityError):
+    """An identity file that is not as this installation signed it, or not signed at all."""
+
+
 class UnsuitablePhoto(IdentityError):
     """A photo from which no face texture can be taken."""
+
+
+class KeyFault(VividError):
+    """The installation's own key cannot be read, made or used."""
 
 
 class MediaError(VividError):

@@ -5,16 +5,25 @@ One file per identity: safetensors for the arrays, and in its header a JSON mani
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 from engines.settings import StrictModel
+from engines.trust.agreement import Agreement
+from engines.trust.records import canonical
 from engines.types import Floats, Mask, Rgb
 
 ATLAS_PX = 512
 
 
 class Manifest(StrictModel):
-    """Who this is and who agreed to it. Stored as JSON in the identity file's header."""
+    """Who this is and who agreed to it. Stored as JSON in the identity file's header.
+
+    format     1: unsigned, of before; 2: signed. `IdentityStore.save` writes 2
+    consent    in words, one line
+    agreement  the same in its parts; None of people who do not exist, and in format 1
+    signed_by  public key of the installation that signed the file
+    """
 
     format: int
     name: str
@@ -23,6 +32,20 @@ class Manifest(StrictModel):
     images_sha256: tuple[str, ...]
     made_by: str  # "vividstream 0.1.0"
     synthetic: bool = False  # a person who does not exist
+    agreement: Agreement | None = None
+    signed_by: str = ""
+
+    @property
+    def origin_sha256(self) -> str:
+        """Of what stays the same however often its consent is renewed: when it was made, from which photos."""
+        return hashlib.sha256(canonical([self.created, list(self.images_sha256)])).hexdigest()
+
+    @property
+    def consent_sha256(self) -> str:
+        """Names this consent without telling whose it is: what swapped files carry."""
+        agreement = None if self.agreement is None else self.agreement.model_dump(mode="json")
+        parts = [self.name, self.created, self.consent, list(self.images_sha256), self.synthetic, agreement]
+        return hashlib.sha256(canonical(parts)).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,28 +1,37 @@
 """Identity files: one safetensors file per person, with a JSON manifest in its header.
 
 Reading is strict: whatever is not exactly an identity is an IdentityError of one line that names the file. Writing is
-whole or not at all.
+whole or not at all. What the store writes is signed with the installation's key, every byte of it; what is not as it
+was signed, or whose consent has ended, is not loaded.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
-import tempfile
+import logging
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from platformdirs import user_data_path
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save as to_bytes
 
-from engines.errors import IdentityError, SettingError, nearest
+from engines.errors import ConsentEnded, ConsentMissing, IdentityError, NotGenuine, SettingError, nearest
 from engines.identity import ATLAS_PX, Identity, Manifest
+from engines.trust.agreement import Agreement
+from engines.trust.key import LocalKey, local_key
+from engines.trust.lists import of_before, withdrawn
+from engines.trust.records import records_directory, write_whole
+from engines.trust.seal import BLANK, is_whole, seal
 from engines.types import SKIN_LANDMARKS
 
-FORMAT = 1
+UNSIGNED, FORMAT = 1, 2
 SUFFIX = ".safetensors"
 BUILT_IN = Path(__file__).with_name("personas")
 MOST_BYTES = 16_000_000
@@ -38,6 +47,8 @@ TENSORS: Mapping[str, tuple[str, tuple[int, ...]]] = {
 }
 _DTYPES = {"U8": np.uint8, "F32": np.float32}
 _DEVICE_NAMES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
+
+log = logging.getLogger(__name__)
 
 
 def check_name(name: str) -> str:
@@ -61,22 +72,42 @@ def check_name(name: str) -> str:
 
 
 def read_identity(path: Path) -> Identity:
-    """Reads one identity file. Raises IdentityError that names the file and what is wrong with it."""
+    """Reads one identity file. Raises IdentityError that names the file and what is wrong with it.
+
+    A signed file is as the key that it names signed it; whose key that is, and whether the consent holds, is for
+    `IdentityStore.load` to say.
+    """
+    return parse_identity(path, _bytes_of(path))
+
+
+def _bytes_of(path: Path) -> bytes:
     try:
+        if path.exists() and not path.is_file():
+            raise IdentityError(f"{path}: not a file")
         if path.stat().st_size > MOST_BYTES:
             raise IdentityError(f"{path}: larger than any identity")
-        with safe_open(path, framework="np") as file:
-            header = file.metadata() or {}
-            manifest = _manifest(path, header)
-            pieces = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-            _check_tensors(path, {name: (one.get_dtype(), tuple(one.get_shape())) for name, one in pieces.items()})
-            arrays = {name: file.get_tensor(name) for name in TENSORS}
+        return path.read_bytes()
     except FileNotFoundError as error:
         raise IdentityError(f"{path}: no such file") from error
     except OSError as error:
         raise IdentityError(f"{path}: {error.strerror or error}") from error
-    except SafetensorError as error:
+
+
+def parse_identity(path: Path, data: bytes) -> Identity:
+    """As `read_identity`, of bytes at hand; `path` is for messages."""
+    try:
+        pieces = dict(deserialize(data))  # type: ignore[no-untyped-call]
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    except (SafetensorError, ValueError, RecursionError) as error:
         raise IdentityError(f"{path}: no identity file, or a damaged one ({error})") from error
+    manifest = _manifest(path, header.get("__metadata__", {}))
+    if manifest.format == FORMAT and not is_whole(data, manifest.signed_by):
+        raise NotGenuine(f"{path}: was changed after it was signed; the person has to be enrolled again")
+    _check_tensors(path, {name: (one["dtype"], tuple(one["shape"])) for name, one in pieces.items()})
+    arrays = {
+        name: np.frombuffer(pieces[name]["data"], _DTYPES[dtype]).reshape(shape).copy()
+        for name, (dtype, shape) in TENSORS.items()
+    }
     for name in ("shape_S3", "iris_rgb"):
         if not np.isfinite(arrays[name]).all():
             raise IdentityError(f"{path}: {name} has values that are no numbers")
@@ -90,8 +121,10 @@ def _manifest(path: Path, header: Mapping[str, str]) -> Manifest:
         values = json.loads(header["manifest"])
         if not isinstance(values, dict):
             raise IdentityError(f"{path}: the manifest is no object")
-        if values.get("format") != FORMAT:
-            raise IdentityError(f"{path}: format {values.get('format')!r}, and this version reads {FORMAT}")
+        if values.get("format") not in (UNSIGNED, FORMAT):
+            raise IdentityError(
+                f"{path}: format {values.get('format')!r}, and this version reads {UNSIGNED} and {FORMAT}"
+            )
         if isinstance(values.get("images_sha256"), list):
             values["images_sha256"] = tuple(values["images_sha256"])
         return Manifest.read(values)
@@ -113,8 +146,21 @@ def _check_tensors(path: Path, found: Mapping[str, tuple[str, tuple[int, ...]]])
         raise IdentityError(f"{path}: {unknown[0]} does not belong into an identity")
 
 
-def write_identity(path: Path, identity: Identity) -> None:
-    """Writes the file whole or not at all. Raises IdentityError where the identity or the disk is at fault."""
+def write_identity(path: Path, identity: Identity, key: LocalKey | None = None) -> None:
+    """Writes the file whole or not at all, signed where a key is given.
+
+    Raises IdentityError where the identity or the disk is at fault.
+    """
+    data = identity_bytes(path, identity, key)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, data)
+    except OSError as error:
+        raise IdentityError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def identity_bytes(path: Path, identity: Identity, key: LocalKey | None) -> bytes:
+    """What `write_identity` writes; `path` is for messages."""
     arrays = {}
     for name, (dtype, shape) in TENSORS.items():
         array = np.asarray(getattr(identity, name))
@@ -122,32 +168,11 @@ def write_identity(path: Path, identity: Identity) -> None:
             raise IdentityError(f"{path}: {name} is {array.dtype} {list(array.shape)}, not {dtype} {list(shape)}")
         # safetensors writes an array's memory as it lies, so a transposed one would come back scrambled.
         arrays[name] = np.ascontiguousarray(array)
-    data = to_bytes(arrays, {"manifest": identity.manifest.model_dump_json()})
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, data)
-    except OSError as error:
-        raise IdentityError(f"{path}: cannot be written: {error.strerror or error}") from error
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Writes beside the file and renames over it, so that a reader sees the old file or the new one."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    if key is None:
+        manifest = identity.manifest.model_copy(update={"format": UNSIGNED, "signed_by": "", "agreement": None})
+        return to_bytes(arrays, {"manifest": manifest.model_dump_json(exclude={"agreement", "signed_by"})})
+    manifest = identity.manifest.model_copy(update={"format": FORMAT, "signed_by": key.public})
+    return seal(to_bytes(arrays, {"manifest": manifest.model_dump_json(), "signature": BLANK}), key)
 
 
 def default_directory() -> Path:
@@ -159,10 +184,22 @@ class IdentityStore:
     """The identities of one folder, and the built-in personas, which cannot be changed.
 
     directory: where enrolled identities lie; None: `default_directory()`. It is made by the first `save`.
+    records: the folder of key and lists; None: `records_directory()`. now: the time, for consents that end.
     """
 
-    def __init__(self, directory: Path | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path | None = None,
+        records: Path | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self.directory = directory if directory is not None else default_directory()
+        self._records = records
+        self._now = now
+
+    @property
+    def records(self) -> Path:
+        return records_directory() if self._records is None else self._records
 
     def names(self) -> tuple[str, ...]:
         """All identities that can be loaded by name, sorted, built-in ones included."""
@@ -172,26 +209,112 @@ class IdentityStore:
         return tuple(sorted(_names_in(BUILT_IN)))
 
     def load(self, name: str) -> Identity:
-        """Raises IdentityError for an unknown name (it says the nearest known one) and for a file that is not whole."""
+        """The identity, if it may be worn.
+
+        Raises IdentityError for an unknown name (it says the nearest known one) and for a file that is not whole,
+        NotGenuine for one that this installation did not sign, ConsentEnded where consent has expired or was withdrawn.
+        """
         composed = unicodedata.normalize("NFC", name)
         if composed in self.built_in():
             return read_identity(BUILT_IN / f"{composed}{SUFFIX}")
+        path, data, identity = self._open(name)
+        key = local_key(self.records)
+        self._check_origin(key, path, data, identity.manifest)
+        manifest = identity.manifest
+        if manifest.origin_sha256 in withdrawn(self.records).read(key):
+            raise ConsentEnded(
+                f'identity "{composed}": the consent was withdrawn; the person would have to be enrolled again'
+            )
+        if manifest.agreement is not None and manifest.agreement.has_expired(self._now()):
+            raise ConsentEnded(
+                f'identity "{composed}": the consent ended on {manifest.agreement.expires}; ask again, then '
+                f"`vividstream consent renew`"
+            )
+        return identity
+
+    def look(self, name: str) -> Manifest:
+        """What a file says, whether it may be worn or not. Raises IdentityError for one that is not whole."""
+        composed = unicodedata.normalize("NFC", name)
+        if composed in self.built_in():
+            return read_identity(BUILT_IN / f"{composed}{SUFFIX}").manifest
+        return self._open(name)[2].manifest
+
+    def _open(self, name: str) -> tuple[Path, bytes, Identity]:
+        composed = unicodedata.normalize("NFC", name)
         known = self.names()
         if composed not in known:
             raise IdentityError(f'no identity "{name}"; {nearest(composed, known) if known else "none is enrolled"}')
         path = self.directory / f"{composed}{SUFFIX}"
-        identity = read_identity(path)
+        data = _bytes_of(path)
+        identity = parse_identity(path, data)
         if identity.name != composed:
             raise IdentityError(f'{path}: holds identity "{identity.name}"; rename the file to {identity.name}{SUFFIX}')
-        return identity
+        return path, data, identity
+
+    def _check_origin(self, key: LocalKey, path: Path, data: bytes, manifest: Manifest) -> None:
+        """Signed here; or unsigned, and here before there were signatures."""
+        mends = f'`vividstream consent renew "{manifest.name}"` says who agreed and signs it'
+        if manifest.format == FORMAT:
+            if manifest.signed_by != key.public:
+                raise NotGenuine(f"{path}: signed by another installation; if it is to be worn here, {mends}")
+            return
+        if self._of_before(key).get(path.stem) != hashlib.sha256(data).hexdigest():
+            raise NotGenuine(
+                f"{path}: not signed, and not here before identities were; if it is to be worn here, {mends}"
+            )
+        log.warning("identity %s is not signed: it was made by an earlier version; %s", manifest.name, mends)
+
+    def _of_before(self, key: LocalKey) -> dict[str, str]:
+        """Unsigned files of this folder, taken stock of once, when this installation first looks at it."""
+        stock = of_before(self.records)
+        entries = stock.read(key)
+        folder = str(self.directory.resolve())
+        if folder not in entries:
+            entries[folder] = dict(_unsigned_in(self.directory))
+            stock.write(key, entries)
+        return entries[folder]
 
     def save(self, identity: Identity) -> Path:
-        """Writes or replaces the identity's file, atomically, and returns its path."""
+        """Signs, writes or replaces the identity's file, atomically, and returns its path.
+
+        Raises ConsentMissing for a real person of whom it is not said who agreed, when, for what and for how long.
+        """
         path = self._own_path(identity.name)
         if identity.name != path.stem:
             raise IdentityError(f'identity "{identity.name}": the name is not in Unicode\'s composed form')
-        write_identity(path, identity)
+        if identity.manifest.agreement is None and not identity.manifest.synthetic:
+            raise ConsentMissing(f'identity "{identity.name}": not said who agreed, when, for what and for how long')
+        key = local_key(self.records)
+        self._of_before(key)  # a folder's stock is taken before anything new lies in it
+        write_identity(path, identity, key)
         return path
+
+    def renew(self, name: str, agreement: Agreement) -> Path:
+        """Puts a new agreement into a file, of whichever version or installation, and signs it.
+
+        Raises ConsentEnded where the consent was withdrawn: who took it back is enrolled anew or not at all.
+        """
+        self._own_path(name)
+        identity = self._open(name)[2]
+        if identity.manifest.origin_sha256 in withdrawn(self.records).read(local_key(self.records)):
+            raise ConsentEnded(f'identity "{identity.name}": the consent was withdrawn; it cannot be renewed')
+        manifest = identity.manifest.model_copy(update={"agreement": agreement, "consent": agreement.sentence()})
+        return self.save(replace(identity, manifest=manifest))
+
+    def withdraw(self, name: str, why: str = "") -> str:
+        """Ends a consent for good: the file is deleted, and no copy of it is loaded here again. Returns its origin."""
+        path = self._own_path(name)
+        manifest = self._open(name)[2].manifest
+        key = local_key(self.records)
+        listed = withdrawn(self.records)
+        entries = listed.read(key)
+        entries[manifest.origin_sha256] = {"at": self._now().isoformat(timespec="seconds"), "why": why}
+        listed.write(key, entries)
+        try:
+            path.unlink()
+        except OSError as error:
+            raise IdentityError(f"{path}: withdrawn, but cannot be deleted: {error.strerror or error}") from error
+        return manifest.origin_sha256
 
     def delete(self, name: str) -> None:
         path = self._own_path(name)
@@ -219,6 +342,16 @@ def _names_in(folder: Path) -> set[str]:
     except OSError as error:
         raise IdentityError(f"{folder}: {error.strerror or error}") from error
     return {stem for stem in stems if _is_name(stem)}
+
+
+def _unsigned_in(folder: Path) -> Iterator[tuple[str, str]]:
+    """Names and sha256 of the unsigned identity files in a folder; what cannot be read is passed over."""
+    for name in sorted(_names_in(folder)):
+        path = folder / f"{name}{SUFFIX}"
+        with suppress(IdentityError):
+            data = _bytes_of(path)
+            if parse_identity(path, data).manifest.format == UNSIGNED:
+                yield name, hashlib.sha256(data).hexdigest()
 
 
 def _is_name(stem: str) -> bool:

@@ -31,6 +31,12 @@ def lacking(program: str) -> NoReturn:
     pytest.skip(f"{program} is not installed")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def own_records(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keys, logs and lists of tests lie in a folder of theirs, for processes that they start as well."""
+    os.environ["VIVIDSTREAM_RECORDS"] = str(tmp_path_factory.mktemp("records"))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of real clips, photos and models, which lies beside the checkout and is never part of it."""

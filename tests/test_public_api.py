@@ -5,7 +5,9 @@ from __future__ import annotations
 import engines
 
 PROMISED = {
+    "Agreement",
     "Box",
+    "ConsentEnded",
     "ConsentMissing",
     "EngineBusy",
     "EngineFault",
@@ -14,8 +16,11 @@ PROMISED = {
     "Identity",
     "IdentityError",
     "IdentityStore",
+    "KeyFault",
+    "LocalKey",
     "Manifest",
     "MediaError",
+    "NotGenuine",
     "Rgb",
     "Session",
     "SessionState",
@@ -30,14 +35,20 @@ PROMISED = {
     "UnsuitablePhoto",
     "VividError",
     "WeightsError",
+    "agree",
     "blurred_scene",
+    "canonical",
     "draw_label",
     "engine_names",
     "engines_here",
     "enroll",
+    "is_signed",
     "load",
+    "local_key",
     "nearest",
+    "records_directory",
     "standby_card",
+    "write_whole",
 }
 
 

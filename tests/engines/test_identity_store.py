@@ -20,6 +20,7 @@ from safetensors.numpy import save_file
 from engines.errors import IdentityError
 from engines.identity import ATLAS_PX, Identity, Manifest
 from engines.identity_store import BUILT_IN, IdentityStore, check_name, default_directory, read_identity, write_identity
+from engines.trust.key import local_key
 
 VIEWS = Path(__file__).parents[2] / "docs" / "personas"
 
@@ -63,7 +64,7 @@ def test_an_identity_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     identity = made_up()
     path = store.save(identity)
     back = store.load("ada")
-    assert back.manifest == identity.manifest
+    assert back.manifest == identity.manifest.model_copy(update={"format": 2, "signed_by": local_key().public})
     for name, array in arrays_of(identity).items():
         np.testing.assert_array_equal(getattr(back, name), array)
     assert "ada" in store.names()
@@ -134,7 +135,7 @@ def more(arrays: dict[str, NDArray[np.generic]], _: dict[str, object]) -> None:
 
 
 def later_format(_: dict[str, NDArray[np.generic]], manifest: dict[str, object]) -> None:
-    manifest["format"] = 2
+    manifest["format"] = 3
 
 
 def no_consent(_: dict[str, NDArray[np.generic]], manifest: dict[str, object]) -> None:
@@ -157,7 +158,7 @@ def unknown_key(_: dict[str, NDArray[np.generic]], manifest: dict[str, object]) 
         (double_shape, "shape_S3 is F64"),
         (nan_shape, "shape_S3 has values that are no numbers"),
         (more, "pickle does not belong"),
-        (later_format, "format 2, and this version reads 1"),
+        (later_format, "format 3, and this version reads 1 and 2"),
         (no_consent, 'setting "consent"'),
         (number_as_name, 'setting "name"'),
         (unknown_key, 'did you mean "consent"?'),
