@@ -39,6 +39,8 @@ STANDING_S, DRAINED_S = 0.120, 0.050  # a queue that stays on the way although i
 DRAIN_SHARE = 0.6
 LONGEST_DRAIN_S = 2.5
 STUCK_SHARE = 0.6  # of the queue, still there after that
+LATELY_S = 0.25
+LEAST_QUEUE_S = 0.012  # below which a growing delay is jitter
 SHORTEST_WAY_S = 10.0  # two such spans are remembered for the shortest time on the way
 
 LOSS_LOW, LOSS_HIGH = 0.02, 0.10
@@ -184,11 +186,15 @@ class Meter:
 
 @dataclass(slots=True)
 class Standing:
-    """How long packets stand in queues: the time on the way above its shortest. Clocks need not agree."""
+    """How long packets stand in queues: the quickest of the last quarter of a second against the quickest of all.
 
-    queue_s: float = 0.0
-    _shortest_s: float | None = None
+    A computer that stopped for a moment, on either side, makes some packets late; a queue makes every packet late.
+    Clocks need not agree.
+    """
+
+    _shortest_s: float | None = None  # of the span before
     _span: tuple[float, float] | None = None  # (when it began, shortest in it)
+    _lately: deque[tuple[float, float]] = field(default_factory=deque)  # (arrived, time on the way), growing
 
     def add(self, sent_s: float, arrived_s: float) -> None:
         way_s = arrived_s - sent_s
@@ -199,12 +205,23 @@ class Standing:
             self._shortest_s, self._span = shortest_s, (arrived_s, way_s)
         else:
             self._span = (began_s, min(shortest_s, way_s))
+        while self._lately and self._lately[-1][1] >= way_s:
+            self._lately.pop()
+        self._lately.append((arrived_s, way_s))
+        while self._lately[0][0] < arrived_s - LATELY_S or len(self._lately) > MOST_METERED:
+            self._lately.popleft()
+
+    @property
+    def queue_s(self) -> float:
+        if self._span is None:
+            return 0.0
         base_s = self._span[1] if self._shortest_s is None else min(self._span[1], self._shortest_s)
-        self.queue_s += 0.1 * (way_s - base_s - self.queue_s)
+        return self._lately[0][1] - base_s
 
     def forget(self) -> None:
         """The way itself has become longer."""
-        self.queue_s, self._shortest_s, self._span = 0.0, None, None
+        self._shortest_s, self._span = None, None
+        self._lately.clear()
 
 
 @dataclass(slots=True)
@@ -239,7 +256,8 @@ class DelayRate:
         elapsed_s = min(max(arrived_s - self._changed_s, 0.0), 1.0) if self._changed_s is not None else 0.0
         drains = carried_bps is not None and self._drains(carried_bps, arrived_s)
         if self.trend.usage is Usage.OVER:
-            self._reduce(carried_bps, arrived_s)
+            if self.standing.queue_s > LEAST_QUEUE_S:
+                self._reduce(carried_bps, arrived_s)
         elif self.trend.usage is Usage.NORMAL and carried_bps is not None and not drains:
             self._grow(carried_bps, elapsed_s)
         self._changed_s = arrived_s
