@@ -18,6 +18,7 @@ from aiortc import (
 )
 
 from engines import Identity, MediaError, Session, SwapSettings
+from streamer.call_numbers import Parts, Seconds, count_drops, pressure, way_in, way_out
 from streamer.config import GuardSettings
 from streamer.decoding.link import DecoderLink
 from streamer.decoding.parent import Nursery
@@ -26,19 +27,19 @@ from streamer.guards.messages import MessageGate, Ping
 from streamer.guards.times import Patience
 from streamer.mailbox import Latest
 from streamer.outlet import add_video
+from streamer.quality import Ask, Quality
 from streamer.signalling.ice import Ice
 from streamer.signalling.negotiation import Line
 from streamer.stats import CallStats
 from streamer.tracks import CameraPicture, DelayedSound, SwappedVideo, standby_frame
 from streamer.transport.receiver import PictureReceiver
-from streamer.transport.sender import PictureSender
 from streamer.transport.sound import CodedSound, SoundReceiver
 from streamer.transport.types import CodedPicture
+from streamer.transport.watchdog import SilenceWatch
 from streamer.worker import Outcome, Seat, Worker
 
 log = logging.getLogger(__name__)
 
-SILENT_S = 5.0  # without a picture from the camera: the page is told so
 REPORT_EVERY_S = 1.0
 CARD_HEIGHT_PX, CARD_WIDTH_PX = 480, 640  # until the camera's size is known
 MOST_WAITING_BYTES = 64_000  # of reports that the browser has not fetched
@@ -76,14 +77,16 @@ class Peer:
         self._pictures_to: tuple[SwappedVideo, ...] = ()  # replaced, never changed: the worker thread reads it
         self._sounds_to: tuple[DelayedSound, ...] = ()
         self._has_picture = self.has_sound = False
-        self._sender: PictureSender | None = None
         self._channel: RTCDataChannel | None = None
         now_s = time.monotonic()
         self._messages = MessageGate(now_s)
         self._patience = Patience(limits or GuardSettings(), now_s)
         self._nursery = nursery
-        self._camera: PictureReceiver | None = None
-        self._decoder: DecoderLink | None = None
+        self._parts = Parts()
+        self._silence = SilenceWatch(now_s)
+        self._quality = Quality()
+        self._pixels = 0  # of one picture as it comes now
+        self._scale_in = 1.0  # that was asked for before
         self._tasks: set[asyncio.Task[None]] = set()
         self._over = asyncio.Event()
         self._closing: asyncio.Future[None] | None = None
@@ -185,42 +188,53 @@ class Peer:
         for track in (self._video, self._sound):
             if track is not None:
                 track.stop()
+        await self.line.close()
         try:
             await self._connection.close()
         except (AttributeError, InvalidStateError) as error:  # aiortc 1.16, of a connection that is half negotiated
             log.info("call %s: its connection did not close cleanly", self.call[:6], exc_info=error)
-        if self._decoder is not None:
-            await self._decoder.close()
+        if self._parts.decoder is not None:
+            await self._parts.decoder.close()
 
     def numbers(self) -> dict[str, object]:
         """The call in numbers, for the page and for /metrics."""
         now_s = time.monotonic()
+        count_drops(self.stats, self._parts)
         self.stats.dropped["newer_came"] = self._mailbox.dropped
         if self._video is not None:
             self.stats.dropped["replaced"] = self._video.replaced
         if self._sound is not None:
             self.stats.dropped["sound"] = self._sound.dropped
         status = self._video.status if self._video is not None else None
+        silence = self._silence.look(now_s)
         return {
             **self.stats.as_json(now_s),
+            **way_in(self._parts),
+            **way_out(self._parts.sender),
             "engine": self.engine,
             "why": self.why,
             "identity": self.identity,
             "showing": status.value if status is not None else "card",
             "faces": self._video.faces_found if self._video is not None else 0,
             "stuck_ms": round(self.worker.busy_s(now_s) * 1e3),
+            "silent": None if silence is None else silence.why,
+            "asked": {"fps": self._quality.ask.fps, "scale": self._quality.ask.scale, "why": self._quality.ask.why},
+            "sound_delay_ms": round(self._sound.delay_s * 1e3) if self._sound is not None else None,
+            "messages_refused": dict(self._messages.refused),
         }
 
     def _on_track(self, track: MediaStreamTrack) -> None:
         receiver = next(t.receiver for t in self._connection.getTransceivers() if t.receiver.track is track)
         if isinstance(receiver, PictureReceiver) and not self._has_picture:
             self._has_picture = True
-            self._camera = receiver
-            self._decoder = DecoderLink(self._nursery, self._decoded, receiver.request_key, self.hang_up, self.call[:6])
-            receiver.attach(_Camera(self._decoder, self._camera_ended))
-            self._decoder.start()
+            self._parts.camera = receiver
+            self._parts.decoder = DecoderLink(
+                self._nursery, self._decoded, receiver.request_key, self.hang_up, self.call[:6]
+            )
+            receiver.attach(_Camera(self._parts.decoder, self._camera_ended))
+            self._parts.decoder.start()
             if self._video is not None:
-                self._sender = add_video(self._connection, self._video)
+                self._parts.sender = add_video(self._connection, self._video)
         elif isinstance(receiver, SoundReceiver) and not self.has_sound:
             self.has_sound = True
             if self._video is not None:
@@ -236,7 +250,9 @@ class Peer:
         """A picture of the camera: to everybody who shows it, and to the worker, where the newest wins."""
         now_s = time.monotonic()
         self._patience.media(now_s)
+        self._silence.picture(now_s)
         self.stats.came_in(now_s)
+        self._pixels = decoded.frame.width * decoded.frame.height
         picture = CameraPicture(decoded.frame, decoded.pts, decoded.times)
         for output in self._pictures_to:
             output.saw(picture)
@@ -278,19 +294,40 @@ class Peer:
             self._send({"pong_ms": said.ping_ms, "server_ms": time.monotonic() * 1e3})
 
     async def _report(self) -> None:
-        """Once a second the numbers, and when the pictures that were sent had come in."""
-        now_s, sent_bytes = time.monotonic(), 0
+        """Once a second: the numbers, when the pictures that were sent had come in, what the camera is asked for."""
+        seconds = Seconds()
         while True:
             await asyncio.sleep(REPORT_EVERY_S)
-            video = self._video
-            if video is None or self._sender is None:
+            now_s = time.monotonic()
+            camera, sender, video = self._parts.camera, self._parts.sender, self._video
+            grown = seconds.step(
+                now_s,
+                bytes_in=camera.counters.bytes if camera is not None else 0,
+                bytes_out=sender.counters.bytes if sender is not None else 0,
+                pictures_in=self._mailbox.received,
+                overtaken=self._mailbox.dropped,
+            )
+            self.stats.bits_per_s_in, self.stats.bits_per_s = 8 * grown["bytes_in"], 8 * grown["bytes_out"]
+            if camera is not None and camera.last_packet_s is not None:
+                self._silence.packet(camera.last_packet_s)
+            share = self.worker.load.share(now_s)
+            self._ask(self._quality.look(now_s, pressure(self._parts, share, grown, self._pixels)))
+            if video is None or sender is None:
                 continue
-            sent_bytes, before_bytes = self._sender.counters.bytes, sent_bytes
-            now_s, before_s = time.monotonic(), now_s
-            self.stats.bits_per_s = 8 * (sent_bytes - before_bytes) / (now_s - before_s)
             pictures = [[pts, round(captured_s * 1e3, 1)] for pts, captured_s in video.sent_pictures]
             video.sent_pictures.clear()
-            self._send({"numbers": self.numbers(), "pictures": pictures, "rtp_origin": self._sender.rtp_origin})
+            self._send({"numbers": self.numbers(), "pictures": pictures, "rtp_origin": sender.rtp_origin})
+
+    def _ask(self, ask: Ask | None) -> None:
+        """Asks the page for fewer or smaller pictures, and any other sender by the bit rate that it may use."""
+        if ask is None:
+            return
+        log.info("call %s: asks for %d pictures a second, scale %.1f: %s", self.call[:6], ask.fps, ask.scale, ask.why)
+        self._send({"ask": {"fps": ask.fps, "scale": ask.scale}})
+        if self._parts.camera is not None:
+            full_pixels = round(self._pixels * self._scale_in**2)
+            self._parts.camera.feedback.cap(ask.bits_per_s(full_pixels) if ask.why else None)
+        self._scale_in = ask.scale
 
     def _send(self, message: dict[str, Any]) -> None:
         channel = self._channel

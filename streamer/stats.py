@@ -145,7 +145,8 @@ class CallStats:
     shown: Counter[str] = field(default_factory=Counter)  # pictures sent, by what they show
     dropped: Counter[str] = field(default_factory=Counter)  # pictures not sent, by reason
     faults: int = 0
-    bits_per_s: float = 0.0
+    bits_per_s: float = 0.0  # sent
+    bits_per_s_in: float = 0.0
 
     def came_in(self, now_s: float) -> None:
         self.pictures_in.add(now_s, 0.0)
@@ -174,4 +175,5 @@ class CallStats:
             "dropped": dict(self.dropped),
             "faults": self.faults,
             "bits_per_s": round(self.bits_per_s),
+            "bits_per_s_in": round(self.bits_per_s_in),
         }

@@ -6,6 +6,7 @@ const GATHER_MS = 1_500;
 const ASK_EVERY_MS = 1_000;
 const SILENT_MS = 6_000; // the server sends numbers once a second
 const MOST_BITS_PER_S = 2_500_000;
+const MOST_FPS = 30;
 
 export class ServerSays extends Error {
   constructor(message, status) {
@@ -41,6 +42,7 @@ export class Call {
   #timer;
   #heardMs = performance.now();
   #before = null;
+  #asked = { fps: MOST_FPS, scale: 1 };
   ages = new AgeMeter();
   onnumbers = () => {};
   onlost = () => {};
@@ -71,7 +73,7 @@ export class Call {
       return answer;
     }
     await connection.setRemoteDescription({ type: "answer", sdp: answer.sdp });
-    await this.#limitBitrate();
+    await this.#applyAsk();
     video.srcObject = result;
     this.#watch(video);
     this.#heardMs = performance.now();
@@ -121,6 +123,9 @@ export class Call {
       } else if ("numbers" in said) {
         this.ages.cameIn(said.pictures, said.rtp_origin);
         this.onnumbers(said.numbers);
+      } else if ("ask" in said) {
+        this.#asked = said.ask;
+        this.#applyAsk().catch(() => {}); // then the server goes on dropping what is too much
       }
     });
   }
@@ -158,12 +163,14 @@ export class Call {
     }
   }
 
-  async #limitBitrate() {
+  // What is sent: as much as the server asks for, which is less while it or the line cannot keep up.
+  async #applyAsk() {
     const sender = this.#connection.getSenders().find((one) => one.track?.kind === "video");
     const parameters = sender.getParameters();
     for (const encoding of parameters.encodings ?? []) {
       encoding.maxBitrate = MOST_BITS_PER_S;
-      encoding.maxFramerate = 30;
+      encoding.maxFramerate = Math.min(this.#asked.fps, MOST_FPS);
+      encoding.scaleResolutionDownBy = Math.max(this.#asked.scale, 1);
     }
     await sender.setParameters(parameters);
   }

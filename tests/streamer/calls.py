@@ -166,6 +166,7 @@ class Caller:
         self.sounds = 0
         self.reports: list[dict[str, Any]] = []
         self.pongs: list[dict[str, Any]] = []
+        self.asks: list[dict[str, Any]] = []
         self.call = ""
         self._connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self._tasks: list[asyncio.Task[None]] = []
@@ -206,7 +207,8 @@ class Caller:
 
     def _hear(self, message: str) -> None:
         said = json.loads(message)
-        (self.pongs if "pong_ms" in said else self.reports).append(said)
+        kinds = {"pong_ms": self.pongs, "ask": self.asks, "numbers": self.reports}
+        next(kept for kind, kept in kinds.items() if kind in said).append(said)
 
     async def _collect(self, track: MediaStreamTrack) -> None:
         while True:

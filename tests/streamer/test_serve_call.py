@@ -139,6 +139,8 @@ async def test_an_engine_slower_than_the_camera_does_not_let_pictures_grow_old()
     assert last["dropped"]["newer_came"] > 90
     assert ages[-1]["p95"] < 300
     assert ages[-1]["p50"] < ages[3]["p50"] + 40, "the age of pictures must not grow"
+    assert caller.asks[0]["ask"]["fps"] < 30, "and the camera was asked for fewer pictures"
+    assert last["asked"]["why"] == "engine"
 
 
 async def test_the_page_learns_when_each_picture_came_in() -> None:
