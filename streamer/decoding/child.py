@@ -37,10 +37,12 @@ def run(link: socket.socket, memory_fd: int) -> None:
     memory = mmap(memory_fd, MEMORY_BYTES)
     os.close(memory_fd)
     own_fd = os.pidfd_open(os.getpid())
-    filtered = sandbox.enter(DECODER_BYTES)
-    # With the handle that can end this process: its number may be another's by the time it is wanted.
-    socket.send_fds(link, [HELLO + bytes([filtered])], [own_fd])
+    # The handle that can end this process: its number may be another's by the time it is wanted. Sent now, since the
+    # kernel lets a user who may open nothing have no descriptor on its way either.
+    socket.send_fds(link, [HELLO], [own_fd])
     os.close(own_fd)
+    filtered = sandbox.enter(DECODER_BYTES)
+    link.sendall(Answer(Kind.HELD, 0, slot=int(filtered)).pack())
     _serve(link, memory)
 
 

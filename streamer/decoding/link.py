@@ -188,17 +188,19 @@ class DecoderLink:
 
     def _greet(self, child: Child) -> None:
         """Its first message, sent before it has seen a byte of the call: the handle to end it with."""
-        message, fds, _, _ = socket.recv_fds(child.link, len(HELLO) + 1, 1)
+        message, fds, _, _ = socket.recv_fds(child.link, len(HELLO), 1)
         child.greets = False
         if len(fds) == 1:
             child.pidfd = fds[0]
-        if not message.startswith(HELLO) or child.pidfd < 0:
+        if message != HELLO or child.pidfd < 0:
             self._replace("it died at its start" if not message else "it does not say hello")
-        elif not message[-1]:
-            log.warning("call %s: decoders run without a filter over system calls on this machine", self._call)
 
     def _take(self, child: Child, answer: Answer) -> None:
         """One answer. Raises ValueError for one that makes no sense."""
+        if answer.kind is Kind.HELD:
+            if not answer.slot:
+                log.warning("call %s: decoders run without a filter over system calls on this machine", self._call)
+            return
         if answer.number not in self._at_decoder:
             raise ValueError("a decoder answered what nobody asked")
         picture, _ = self._at_decoder[answer.number]

@@ -33,6 +33,7 @@ class Kind(IntEnum):
     DONE = 2
     REFUSED = 3  # done, and the picture could not be decoded
     NO_SLOT = 4  # done, and the picture was dropped: every slot is in somebody's hands
+    HELD = 5  # the process has given up what it does not need; slot 1: and its system calls are filtered
 
 
 @dataclass(frozen=True, slots=True)

@@ -255,7 +255,7 @@ class Liar(Nursery):
         theirs.setblocking(False)
         sleeper = subprocess.Popen(["sleep", "60"])
         handle = os.pidfd_open(sleeper.pid)
-        socket.send_fds(theirs, [HELLO + b"\1"], [handle])
+        socket.send_fds(theirs, [HELLO], [handle])
         os.close(handle)
         self.theirs.append(theirs)
         self.sleepers.append(sleeper)
