@@ -27,17 +27,17 @@ class Bucket:
     def full(cls, per_s: float, burst: float, now_s: float) -> Bucket:
         return cls(per_s, burst, burst, now_s)
 
-    def wait_s(self, now_s: float) -> float:
-        """How long until one may be taken; 0: now."""
+    def wait_s(self, now_s: float, amount: float = 1.0) -> float:
+        """How long until so much may be taken; 0: now."""
         self.level = min(self.burst, self.level + (now_s - self.at_s) * self.per_s)
         self.at_s = now_s
-        return 0.0 if self.level >= 1 else (1 - self.level) / self.per_s
+        return 0.0 if self.level >= amount else (amount - self.level) / self.per_s
 
-    def take(self, now_s: float) -> float:
-        """Takes one if there is one. How long to wait where there is none, else 0."""
-        wait_s = self.wait_s(now_s)
+    def take(self, now_s: float, amount: float = 1.0) -> float:
+        """Takes so much if it is there. How long to wait where it is not, else 0."""
+        wait_s = self.wait_s(now_s, amount)
         if wait_s == 0:
-            self.level -= 1
+            self.level -= amount
         return wait_s
 
 

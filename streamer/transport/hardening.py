@@ -7,6 +7,7 @@ Installed once for the process; what is refused is counted by reason.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections import Counter
@@ -24,6 +25,7 @@ from aiortc.rtcsctptransport import DATA_CHANNEL_ACK, DATA_CHANNEL_OPEN, WEBRTC_
 
 from streamer.guards.addresses import AddressPolicy
 from streamer.guards.limits import Bucket
+from streamer.guards.rtcp import cost, rtcp_fault
 from streamer.guards.sctp import sctp_fault
 
 log = logging.getLogger(__name__)
@@ -46,6 +48,8 @@ PATCHED: tuple[tuple[type, str], ...] = (
 MOST_DATAGRAM_BYTES = 1_500  # pylibsrtp's buffer; it raises above
 MOST_WAITING_DATAGRAMS = 1_024
 DATAGRAMS_PER_S, DATAGRAMS_AT_ONCE = 5_000.0, 5_000.0  # of one call: 40 Mbit/s
+RTCP_UNITS_PER_S, RTCP_UNITS_AT_ONCE = 500.0, 500.0  # a unit: 100 bytes; browsers send less than a fifth of that
+LONGEST_TURN_S = 0.005  # that one call's packets may take before the others have a turn
 MOST_CANDIDATES = 64  # that were named by the other side
 MOST_CANDIDATES_IN_ALL = 96  # with those that its packets came from
 MOST_STREAMS = 31  # SSRCs: as many as one receiver report has room for
@@ -198,9 +202,13 @@ def _setup_srtp(stock: Callable[[RTCDtlsTransport], None]) -> Callable[[RTCDtlsT
 
 
 def _contained(stock: Callable[..., Any]) -> Callable[..., Any]:
-    """A caller's packet in clear. aiortc ends the transport on all but ValueError: a bad header extension will do."""
+    """A caller's packet in clear. aiortc ends the transport on all but ValueError: a bad header extension will do.
+
+    It also goes on without a pause while packets are waiting, and all other calls are kept waiting.
+    """
 
     async def contained(self: Any, data: bytes, *more: Any, **named: Any) -> None:
+        begun_s = time.monotonic()
         try:
             await stock(self, data, *more, **named)
         except ConnectionError:
@@ -208,8 +216,43 @@ def _contained(stock: Callable[..., Any]) -> Callable[..., Any]:
         except Exception:  # the boundary to a caller's packets
             refused["packet_fault"] += 1
             log.debug("a packet was dropped", exc_info=True)
+        allowance = _allowance(self, begun_s)
+        allowance.spent_s += time.monotonic() - begun_s
+        if allowance.spent_s > LONGEST_TURN_S:
+            allowance.spent_s = 0.0
+            await asyncio.sleep(0)
 
     return contained
+
+
+class _Allowance:
+    """What one call may still use."""
+
+    def __init__(self, now_s: float) -> None:
+        self.spent_s = 0.0  # on its packets, without a pause
+        self.rtcp = Bucket.full(RTCP_UNITS_PER_S, RTCP_UNITS_AT_ONCE, now_s)
+
+
+def _allowance(transport: Any, now_s: float) -> _Allowance:
+    found: _Allowance | None = getattr(transport, "_vividstream_allowance", None)
+    if found is None:
+        found = transport._vividstream_allowance = _Allowance(now_s)
+    return found
+
+
+def _handle_rtcp(stock: Callable[..., Any]) -> Callable[..., Any]:
+    contained = _contained(stock)
+
+    async def _handle_rtcp_data(self: RTCDtlsTransport, data: bytes) -> None:
+        now_s = time.monotonic()
+        if (fault := rtcp_fault(data)) is not None:
+            refused[f"rtcp_{fault}"] += 1
+        elif _allowance(self, now_s).rtcp.take(now_s, cost(data)) > 0:
+            refused["rtcp_rate"] += 1
+        else:
+            await contained(self, data)
+
+    return _handle_rtcp_data
 
 
 def _handle_sctp(stock: Callable[..., Any]) -> Callable[..., Any]:
@@ -286,7 +329,7 @@ MAKERS: tuple[Callable[[Any], Any], ...] = (  # for each name in PATCHED
     _check_incoming,
     _setup_srtp,
     _contained,
-    _contained,
+    _handle_rtcp,
     _handle_sctp,
     _receive_data_chunk,
     _receive_forward_tsn_chunk,

@@ -87,7 +87,7 @@ def answer(pulse: Pulse) -> None:
 
 
 def main(overrides: dict[str, object]) -> None:
-    guard = GuardSettings.read(overrides.pop("guard", {}))
+    guard = GuardSettings.model_validate_json(json.dumps(overrides.pop("guard", {})))
     swap = SwapSettings(engine="passthrough")
     config = ServerConfig.read({"port": 0, "swap": swap, "guard": guard, **overrides}).resolve()
     kept: list[object] = []

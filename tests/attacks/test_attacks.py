@@ -162,8 +162,8 @@ async def test_checks_from_thousands_of_ports(server: Target) -> None:
         seen = len(attacker.received)
         await attacker.pictures(seen + 5)
     numbers = await server.numbers()
-    assert numbers["refused"]["check_count"] > 1_000
-    assert numbers["refused"]["check_form"] > 1_000
+    assert numbers["refused"]["check_count"] > 100
+    assert numbers["refused"]["check_form"] > 100
 
 
 @pytest.mark.parametrize(
@@ -239,8 +239,8 @@ async def test_packets_in_clear_that_aiortc_cannot_bear(server: Target) -> None:
         for number in range(1, 15):
             await attacker.rtp(extension + bytes([number << 4, 1, 0, 0]))
         await attacker.rtp(bytes(remb))
-        await attacker.rtp(b"\x80\xc9\x00\x00")
-        await attacker.rtp(b"\xa0\xc8\x00\x00")
+        for rubbish in (b"\x9f\xc9\x00\x01", b"\xa0\xc8\x00\x01", b"\x8f\xca\x00\x01", b"\x81\xcb\x00\x00"):
+            await attacker.rtp(rubbish + bytes(4))
         seen = len(attacker.received)
         await attacker.pictures(seen + 5)
 
@@ -249,15 +249,21 @@ async def test_everything_asked_for_again_and_again(server: Target) -> None:
     async with attacking(server) as attacker, server.unharmed():
         ssrc = next(iter(attacker.dtls._rtp_router.ssrc_table))
         nack = RtcpRtpfbPacket(fmt=RTCP_RTPFB_NACK, ssrc=1, media_ssrc=ssrc)
-        words = b"".join(pack("!HH", number * 17 % 65_536, 0xFFFF) for number in range(340))
+        words = b"".join(pack("!HH", number * 17 % 65_536, 0xFFFF) for number in range(330))
         packet = bytes(nack)[:12] + words
         packet = packet[:2] + pack("!H", len(packet) // 4 - 1) + packet[4:]
+        before = received_packets(attacker)
         for _ in range(200):
             await attacker.rtp(packet)
             await attacker.rtp(bytes(RtcpPsfbPacket(fmt=1, ssrc=1, media_ssrc=ssrc)))
             await asyncio.sleep(0.005)
+        assert received_packets(attacker) - before < 2_000, "asked for over a million"
         seen = len(attacker.received)
         await attacker.pictures(seen + 3)
+
+
+def received_packets(attacker: moves.Attacker) -> int:
+    return int(next(iter(attacker.dtls._get_stats().values())).packetsReceived)
 
 
 @pytest.mark.parametrize("declared_px", [(16_383, 16_383), (16_383, 16), (8_000, 8_000)])
