@@ -131,6 +131,7 @@ class Viewer:
         self.source.leave(*outputs)
         for output in outputs:
             output.stop()
+        await self.line.close()
         try:
             await self._connection.close()
         except (AttributeError, InvalidStateError) as error:  # aiortc 1.16, of a connection that is half negotiated

@@ -93,14 +93,6 @@ def ice_of(sdp: str) -> IceSide:
     return IceSide(ufrag, password)
 
 
-def first_mid(sdp: str) -> str:
-    """The m-section whose transport all media share: the first of the bundle. Empty where there is none."""
-    for line in sdp.splitlines():
-        if line.startswith("a=group:BUNDLE "):
-            return line.split()[1] if len(line.split()) > 1 else ""
-    return next((line[6:].strip() for line in sdp.splitlines() if line.startswith("a=mid:")), "")
-
-
 def candidates_of(sdp: str) -> tuple[str, ...]:
     """The candidates of the transport that all media share, each as `candidate:...`, once."""
     found = (line[2:].strip() for line in sdp.splitlines() if line.startswith("a=candidate:"))
@@ -136,8 +128,10 @@ def _announced(line: str, announce: str) -> list[str]:
     return [" ".join([f"a=candidate:{foundation}a", *words[1:4], announce, *words[5:]])]
 
 
-def fragment(answer: str, ice: IceSide, candidates: tuple[str, ...]) -> str:
+def fragment(answer: str, ice: IceSide, candidates: tuple[str, ...], announce: str | None = None) -> str:
     """`application/trickle-ice-sdpfrag` with a new ICE session of ours, for media that were agreed on in `answer`."""
+    offered = [f"a={candidate}" for candidate in candidates]
+    outside = [line for one in offered for line in _announced(one, announce)] if announce is not None else []
     head, *parts = _parts(answer)
     bundle = next((line for line in head if line.startswith("a=group:BUNDLE")), None)
     first = parts[0]
@@ -150,7 +144,8 @@ def fragment(answer: str, ice: IceSide, candidates: tuple[str, ...]) -> str:
         mid,
         f"a=ice-ufrag:{ice.ufrag}",
         f"a=ice-pwd:{ice.password}",
-        *(f"a={candidate}" for candidate in candidates),
+        *offered,
+        *outside,
         "a=end-of-candidates",
     ]
     return "\r\n".join(lines) + "\r\n"

@@ -13,8 +13,9 @@ from aiortc.sdp import candidate_from_sdp
 
 from engines import MediaError
 from streamer.signalling.conditions import new_tag
-from streamer.signalling.description import IceSide, complete, first_mid, ice_of
+from streamer.signalling.description import IceSide, complete, fragment, ice_of
 from streamer.signalling.refusal import Refusal
+from streamer.transport.ice_restart import IceRestart, add_candidate
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ class Line:
         self.remote = IceSide("", "")
         self.candidates = 0  # that came later than the offer
         self._connection = connection
+        self._restart: IceRestart | None = None
         self._name = name
         self._announce = announce
 
@@ -74,22 +76,35 @@ class Line:
         One that cannot be used (TCP, a name that nobody knows) is left out, as RFC 9725 section 4.3.2 wants it.
         """
         self.candidates += len(candidates)
-        mid = first_mid(str(self._connection.localDescription.sdp))
         coming = []
         for text in candidates:
             try:
                 candidate = candidate_from_sdp(text.split(":", 1)[1])
             except (AssertionError, IndexError, ValueError):
                 continue
-            candidate.sdpMid = mid
-            coming.append(self._connection.addIceCandidate(candidate))
+            coming.append(add_candidate(self._connection, candidate))
         await self._tried(asyncio.gather(*coming), "list of candidates", CANDIDATES_S)
         if end:
-            await self._connection.addIceCandidate(None)
+            await add_candidate(self._connection, None)
 
     async def restart(self, ice: IceSide, candidates: Sequence[str], end: bool) -> str:
         """Another ICE session beneath the same connection. Returns the fragment with ours."""
-        raise Refusal(422, "this server does not restart ICE; begin a new call")
+        if self._restart is not None:
+            await self._restart.give_up()
+        restart = IceRestart(self._connection)
+        try:
+            await self._tried(restart.begin(ice.ufrag, ice.password), "new ICE session")
+        except MediaError as error:  # the session that there is goes on, as RFC 9725 section 4.3.3 wants it
+            raise Refusal(422, str(error)) from error
+        self._restart = restart
+        self.remote, self.tag, self.candidates = ice, new_tag(), 0
+        await self.trickle(candidates, end)
+        return fragment(self.local_sdp, IceSide(*restart.credentials), restart.candidates, self._announce)
+
+    async def close(self) -> None:
+        """Ends what is going on here; the connection itself is not closed."""
+        if self._restart is not None:
+            await self._restart.give_up()
 
     async def _tried(self, coming: Awaitable[T], what: str, limit_s: float = NEGOTIATE_S) -> T:
         """The boundary to a stranger's text: aiortc raises anything on it."""

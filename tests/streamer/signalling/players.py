@@ -67,7 +67,7 @@ class Client:
         response: ClientResponse = await self.http.patch(self.path, data=body, headers=headers)
         return response
 
-    async def until(self, what: Callable[[], bool], timeout_s: float = 8.0) -> None:
+    async def until(self, what: Callable[[], bool], timeout_s: float = 15.0) -> None:
         async with asyncio.timeout(timeout_s):
             while not what():  # noqa: ASYNC110  anything can be asked
                 await asyncio.sleep(0.02)

@@ -15,6 +15,7 @@ from streamer.app import create_app
 from streamer.config import ReachSettings, ServerConfig
 from streamer.signalling.http import ROOM
 from streamer.signalling.placement import Posted
+from streamer.transport.ice_restart import transport_of
 from tests.streamer.calls import Camera, Identities, Loader, Tone, negative, plain, served
 from tests.streamer.signalling.descriptions import description, picture, sound
 from tests.streamer.signalling.players import FRAGMENT, SDP, as_fragment, client, without_candidates
@@ -188,11 +189,12 @@ async def test_trickle() -> None:
         for what, body, tag, media_type, status in rows:
             response = await sender.patch(body, tag, media_type)
             assert response.status == status, what
-        assert sender.connection.connectionState != "connected"
         response = await sender.patch(late, sender.tag)
         assert response.status == 204
         assert await response.read() == b""
         assert "ETag" not in response.headers, "the ICE session is the same"
+        known = {one.port for one in transport_of(peer._connection).getRemoteCandidates()}
+        assert {int(line.split()[5]) for line in late.splitlines() if line.startswith("a=candidate:")} <= known
         await sender.until(lambda: sender.connection.connectionState == "connected")
         await sender.until(lambda: bool(peer.stats.pictures_in.values(time.monotonic())))
 

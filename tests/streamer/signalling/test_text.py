@@ -19,7 +19,6 @@ from streamer.signalling.description import (
     check_sender,
     check_viewer,
     complete,
-    first_mid,
     fragment,
     ice_of,
     read_wanted,
@@ -79,12 +78,10 @@ def test_a_direction_of_the_session_holds_for_its_sections() -> None:
     assert read_wanted(sdp).sections[0].direction == "recvonly"
 
 
-def test_credentials_candidates_and_the_bundles_first_section_are_found() -> None:
+def test_credentials_and_candidates_are_found() -> None:
     sdp = description(sound(mid="s") + f"a={CANDIDATE}\r\n", picture(mid="p") + f"a={CANDIDATE}\r\n")
     assert ice_of(sdp) == IceSide(UFRAG, PASSWORD)
     assert candidates_of(sdp) == (CANDIDATE,)
-    assert first_mid(sdp) == "s"
-    assert first_mid("a=mid:7\r\n") == "7"
     assert status(ice_of, "v=0\r\n") == 400
 
 
