@@ -301,6 +301,10 @@ class IdentityStore:
         manifest = identity.manifest.model_copy(update={"agreement": agreement, "consent": agreement.sentence()})
         return self.save(replace(identity, manifest=manifest))
 
+    def withdrawn(self) -> frozenset[str]:
+        """Origins (`Manifest.origin_sha256`) of all consents that were taken back here."""
+        return frozenset(withdrawn(self.records).read(local_key(self.records)))
+
     def withdraw(self, name: str, why: str = "") -> str:
         """Ends a consent for good: the file is deleted, and no copy of it is loaded here again. Returns its origin."""
         path = self._own_path(name)

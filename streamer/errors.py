@@ -15,3 +15,7 @@ class ServerBusy(VividError):
 
 class WorkerBusy(VividError):
     """Too much is waiting for the worker: an engine is stuck, or the server is overrun or ending."""
+
+
+class AuditFault(VividError):
+    """The audit log cannot be written, or is not as it was written; what would have to be logged is not done."""
