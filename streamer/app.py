@@ -30,10 +30,12 @@ from engines import (
 from streamer.config import ReachSettings, ServerConfig
 from streamer.errors import CannotListen, ServerBusy, WorkerBusy
 from streamer.guards.access import COOKIE
+from streamer.guards.doorman import Doorman
 from streamer.guards.gate import Gate
 from streamer.guards.limits import Limits, Refused
 from streamer.guards.sdp import OfferRefused
-from streamer.metrics import metrics_text
+from streamer.loop_lag import LoopLag
+from streamer.metrics import CONTENT_TYPE, metrics_text
 from streamer.room import Loader, Room, Store
 from streamer.signalling import page, whep, whip
 from streamer.signalling.http import ADMITTED, CONFIG, GATE, PLACEMENT, ROOM, VIEWERS, claim_of, who
@@ -70,6 +72,8 @@ HEADERS = {
 }
 
 WORKERS: web.AppKey[tuple[Worker[CameraPicture], ...]] = web.AppKey("workers", tuple)
+LAG = web.AppKey("lag", LoopLag)
+DOORMAN = web.AppKey("doorman", Doorman)
 FILES: web.AppKey[dict[str, bytes]] = web.AppKey("files", dict)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -85,8 +89,9 @@ def create_app(
 
     placement  decides which server of several takes a WHIP or WHEP offer; by default `Overflow` from the settings
     """
-    app = web.Application(client_max_size=MOST_BODY_BYTES, middlewares=[_errors_as_sentences, _guard])
+    app = web.Application(client_max_size=MOST_BODY_BYTES, middlewares=[_errors_as_sentences, _guard, _attend])
     app[CONFIG] = config
+    app[DOORMAN] = Doorman(config.guard.connections)
     app[GATE] = Gate(config)
     app[VIEWERS] = Limits(config.guard, config.reach.max_viewers)
     app[PLACEMENT] = placement or Overflow(config.reach.overflow)
@@ -98,10 +103,15 @@ def create_app(
         workers = tuple(Worker[CameraPicture]() for _ in range(config.workers))
         for worker in workers:
             worker.start()
+        app[LAG] = LoopLag()
+        watching = asyncio.create_task(app[LAG].watch(), name="loop lag")
+        sweeping = asyncio.create_task(app[DOORMAN].keep_sweeping(), name="doorman")
         pool = EnginePool()
         opening = loader if loader is not None else partial(load, pool=pool)
         app[WORKERS], app[ROOM] = workers, Room(config, workers, identities, opening)
         yield
+        watching.cancel()
+        sweeping.cancel()
         await app[ROOM].close()
         if all(await asyncio.gather(*(asyncio.to_thread(worker.close) for worker in workers))):
             await asyncio.to_thread(pool.close)
@@ -147,6 +157,8 @@ async def _serve(config: ServerConfig, ready: Callable[[str], None]) -> None:
     # No access log: the page's address carries the token.
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
     await runner.setup()
+    assert runner.server is not None
+    app[DOORMAN].watch(runner.server)
     try:
         address = await _listen(runner, config)
         warming = asyncio.create_task(app[ROOM].warm_up())
@@ -237,6 +249,11 @@ async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     return await handler(request)
 
 
+@web.middleware
+async def _attend(request: web.Request, handler: Handler) -> web.StreamResponse:
+    return await request.app[DOORMAN].attend(request, handler)
+
+
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
     for name, value in {**HEADERS, **request.app[GATE].cors(claim_of(request))}.items():
         response.headers.setdefault(name, value)
@@ -293,5 +310,6 @@ async def _healthz(request: web.Request) -> web.StreamResponse:
 
 
 async def _metrics(request: web.Request) -> web.StreamResponse:
-    workers = request.app[WORKERS]
-    return web.Response(text=metrics_text(request.app[ROOM], workers), content_type="text/plain")
+    app, workers = request.app, request.app[WORKERS]
+    text = metrics_text(app[ROOM], workers, app[LAG], app[GATE].limits.refused)
+    return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})

@@ -60,7 +60,8 @@ class Peer:
         ice: Ice | None = None,
         limits: GuardSettings | None = None,
     ) -> None:
-        self.call = call
+        self.call = call  # a secret
+        self.number = 0  # among the server's calls: may be told to anybody
         self.stats = CallStats()
         self.settings = SwapSettings()
         self.identity: str | None = None

@@ -33,6 +33,7 @@ from streamer.peer import Peer
 from streamer.signalling.ice import IceServers
 from streamer.signalling.negotiation import is_no_common_codec
 from streamer.signalling.refusal import not_live, taken
+from streamer.stats import Journey
 from streamer.tracks import CameraPicture
 from streamer.viewer import Viewer
 from streamer.worker import Worker
@@ -79,6 +80,8 @@ class Room:
         self, config: ServerConfig, workers: Sequence[Worker[CameraPicture]], store: Store, loader: Loader = load
     ) -> None:
         self.peers: dict[str, Peer] = {}
+        self.begun = 0  # calls
+        self.past = Journey()  # of the pictures of calls that have ended
         self.streams: dict[str, Peer] = {}  # calls that have a name, which viewers ask for
         self.viewers: dict[str, Viewer] = {}
         self.ice_servers = IceServers(config)
@@ -155,6 +158,8 @@ class Room:
             raise
         finally:
             self._coming_streams -= names
+        self.begun += 1
+        peer.number = self.begun
         self.peers[peer.call] = peer
         if stream is not None:
             self.streams[stream] = peer
@@ -165,7 +170,7 @@ class Room:
         self, stream: str, sdp: str, kinds: frozenset[str], ended: Callable[[], object] = _nothing
     ) -> tuple[Viewer, str]:
         """Begins to show a stream. Returns the viewer and our answer; or, where the offer is empty or has no
-        codec that we have, an offer of our own: then `viewer.is_agreed` is False. Raises Refusal, ServerBusy, MediaError.
+        codec that we have, an offer of our own: then `viewer.is_agreed` is False. Raises Refusal and MediaError.
         """
         source = self.streams.get(stream)
         if source is None:
@@ -230,6 +235,7 @@ class Room:
         finally:
             ended()
             self.peers.pop(peer.call, None)
+            self.past.merge(peer.stats.journey)
             if stream is not None:
                 self.streams.pop(stream, None)
             for viewer in self.viewers.values():

@@ -125,6 +125,11 @@ class Journey:
         if times.sent_s is not None:
             self.added.add(now_s, (times.sent_s - times.last_packet_s) * 1e3)
 
+    def merge(self, other: Journey) -> None:
+        """Adds the other one's counts for ever; its latest seconds are gone."""
+        for stage, histogram in other.age_ms.items():
+            self.age_ms[stage].merge(histogram)
+
     def as_json(self, now_s: float) -> dict[str, object]:
         return {
             "added_ms": self.added.quantiles(now_s).as_json(),
