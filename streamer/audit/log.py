@@ -33,7 +33,10 @@ class AuditLog:
         return self.folder / LOG_FILE
 
     def record(self, event: Event, **facts: Fact) -> Head:
-        """Adds a line, and says where the log ends now. Raises AuditFault where the log cannot be written, or is not as it was left."""
+        """Adds a line, and says where the log ends now.
+
+        Raises AuditFault where the log cannot be written, or is not as it was left.
+        """
         key = local_key(self.folder)
         try:
             with self._locked():

@@ -160,7 +160,7 @@ def test_writers_at_the_same_time_do_not_break_the_chain(tmp_path: Path) -> None
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(VividError, match="file/key.pem"):
+    with pytest.raises(VividError, match=r"file/key\.pem"):
         AuditLog(tmp_path / "file").record("export")
 
 
