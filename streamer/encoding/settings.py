@@ -15,7 +15,7 @@ class EncodingSettings(StrictModel):
     h264_preset: Literal["ultrafast", "superfast", "veryfast", "faster"] = Field(
         "superfast", description="x264's trade of time against size"
     )
-    vp8_speed: int = Field(8, ge=0, le=16, description="libvpx's trade of time against size, 16 the fastest")
+    vp8_speed: int = Field(12, ge=0, le=16, description="libvpx's trade of time against size, 16 the fastest")
     encoder_threads: int = Field(
         0, ge=0, le=8, description="threads of one encoder; 0 takes 1, and 2 above 640x480 on 8 cores and more"
     )

@@ -79,7 +79,7 @@ PRIVATE = (
     "rtp_started", "rtp_exited", "rtcp_started", "rtcp_exited", "cname", "mid", "rtx_payload_type", "stats",
     "packet_count", "octet_count", "rtp_timestamp", "ntp_timestamp",
 )  # fmt: skip
-BITS_PER_PIXEL = 0.2  # beyond which a picture of a person does not look better
+BITS_PER_PIXEL = 0.12  # a person is then coded with 46 dB and more (docs/benchmarks): nobody sees the difference
 PACKET_OVERHEAD_BYTES = 44  # SRTP 16, UDP 8, IPv4 20: what the link carries beside the RTP packet
 FIRST_SHARE = 0.9  # of the rate that is picture, until it is measured
 SHARE_WEIGHT = 0.02
