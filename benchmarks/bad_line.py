@@ -56,7 +56,7 @@ class Queue:
     dropped: int = 0
     carried_bytes: int = 0
     _waiting: deque[tuple[float, bytes]] = field(default_factory=deque)
-    _free_s: float = 0.0
+    free_s: float = 0.0  # when the throttle will have let everything through
     _dice: random.Random = field(default_factory=random.Random)
 
     def __post_init__(self) -> None:
@@ -68,13 +68,13 @@ class Queue:
         if self.way.dead or (falls < self.way.loss and len(packet) > 9 and packet[9] == UDP):
             self.dropped += 1
             return
-        leaves_s = max(now_s, self._free_s)
+        leaves_s = max(now_s, self.free_s)
         if self.way.bits_per_s is not None:
             if leaves_s - now_s > self.way.queue_s or len(self._waiting) >= MOST_WAITING:
                 self.dropped += 1
                 return
             leaves_s += 8 * len(packet) / self.way.bits_per_s
-        self._free_s = leaves_s
+        self.free_s = leaves_s
         self._waiting.append((leaves_s + self.way.delay_s, packet))
 
     def take(self, now_s: float) -> list[bytes]:

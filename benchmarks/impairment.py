@@ -21,7 +21,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from itertools import product
 from typing import Literal
 
@@ -30,7 +30,7 @@ import numpy as np
 
 from benchmarks.bad_line import FAR, NEAR, BadLine, Way, can_run, is_inside, open_end, run_inside, start_beyond
 from benchmarks.impairment_call import Call, Plane, calling, scenes
-from benchmarks.report import machine, table, write_report
+from benchmarks.report import machine, table, to_json, write_report
 from streamer.transport import pin
 
 LOSSES = (0.0, 0.5, 1.0, 3.0, 5.0)  # per cent
@@ -68,6 +68,7 @@ class Cell:
     kbits_up: float
     kbits_down: float
     unread: int
+    told: dict[str, object]  # what both sides counted over the whole call, outages included
     error: str = ""
 
     def row(self) -> tuple[object, ...]:
@@ -119,8 +120,19 @@ async def measure(
     return Cell(
         kind, loss, rtt_ms, mbit, (len(gaps_s) - 1) / (until_s - since_s), float(p50), float(p95), float(most),
         sum(gap_s > FREEZE_S for gap_s in gaps_s), max(gaps_s) * 1e3, back,
-        float(np.percentile(ages_after or [float("nan")], 95)) * 1e3, up, down, call.watched.unread,
+        float(np.percentile(ages_after or [float("nan")], 95)) * 1e3, up, down, call.watched.unread, told(call),
     )  # fmt: skip
+
+
+def told(call: Call) -> dict[str, object]:
+    """What both sides counted."""
+    numbers: dict[str, object] = {"server": call.reports}
+    for transceiver in call.connection.getTransceivers():
+        for name, side in (("receiver", transceiver.receiver), ("sender", transceiver.sender)):
+            counters = getattr(side, "counters", None)
+            if is_dataclass(counters) and not isinstance(counters, type):
+                numbers[f"client_{name}"] = asdict(counters)
+    return numbers
 
 
 async def outages(call: Call, line: BadLine, bad: Way, plan: Plan) -> tuple[dict[str, float | None], list[float]]:
@@ -160,7 +172,7 @@ def server(kind: str) -> Iterator[tuple[str, int]]:
             started.kill()
 
 
-def run(kind: str, cells: Sequence[tuple[float, int, float]], plan: Plan) -> list[Cell]:
+def run(kind: str, cells: Sequence[tuple[float, int, float]], plan: Plan, verbose: bool) -> list[Cell]:
     """All cells against one server, each with a call of its own."""
     here, pictures, found = open_end(NEAR), scenes(), []
     if kind == "ours":
@@ -173,9 +185,11 @@ def run(kind: str, cells: Sequence[tuple[float, int, float]], plan: Plan) -> lis
                     cell = asyncio.run(measure(kind, line, address, pictures, loss, rtt_ms, mbit, plan))
                 except (TimeoutError, RuntimeError) as error:
                     nan = float("nan")
-                    cell = Cell(kind, loss, rtt_ms, mbit, 0, nan, nan, nan, 0, nan, {}, nan, 0, 0, 0, repr(error))
+                    cell = Cell(kind, loss, rtt_ms, mbit, 0, nan, nan, nan, 0, nan, {}, nan, 0, 0, 0, {}, repr(error))
                 found.append(cell)
                 click.echo("  ".join(map(str, cell.row())))
+                if verbose:
+                    click.echo(to_json(cell.told))
         finally:
             line.close()
     return found
@@ -208,10 +222,12 @@ def verdict(cells: Sequence[Cell]) -> list[str]:
 @click.option("--direction", type=click.Choice(["both", "up", "down"]), default="both")
 @click.option("--codec", type=click.Choice(["VP8", "H264"]), default="VP8")
 @click.option("--steady", type=float, help="seconds that each line is looked at")
+@click.option("--verbose", is_flag=True, help="shows what both sides counted")
 @click.option("--write", is_flag=True, help="writes docs/benchmarks")
 def main(
     quick: bool, stock: bool, losses: tuple[float, ...], rtts: tuple[int, ...], rates: tuple[float, ...],
-    lengths: tuple[float, ...], direction: Direction, codec: str, steady: float | None, write: bool,
+    lengths: tuple[float, ...], direction: Direction, codec: str, steady: float | None,
+    verbose: bool, write: bool,
 ) -> None:  # fmt: skip
     fault = can_run()
     if fault is not None:
@@ -226,7 +242,7 @@ def main(
     click.echo("  ".join(HEAD))
     began_s = time.monotonic()
     kind = "stock" if stock else "ours"
-    found = run(kind, cells, plan)
+    found = run(kind, cells, plan, verbose)
     took_min = (time.monotonic() - began_s) / 60
     text = "\n".join(verdict(found))
     click.echo(f"{text}\n{took_min:.0f} min")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Any
 
 import aiohttp
 import numpy as np
@@ -103,6 +105,13 @@ class Call:
         self.connection = connection
         self.camera = camera
         self.watched = Watched()
+        self.reports: dict[str, Any] = {}  # the server's latest numbers, where it sends any
+
+    def hear(self, message: object) -> None:
+        """A report of the server's."""
+        if isinstance(message, str):
+            told = json.loads(message)
+            self.reports = told.get("numbers", self.reports)
 
     async def watch(self, track: MediaStreamTrack) -> None:
         """Reads every picture that comes back, until the end."""
@@ -146,7 +155,7 @@ async def calling(address: str, pictures: list[Plane], codec: str) -> AsyncItera
     transceiver = connection.addTransceiver(call.camera, direction="sendrecv")
     codecs = RTCRtpSender.getCapabilities("video").codecs
     transceiver.setCodecPreferences([one for one in codecs if one.name in (codec, "rtx")])
-    connection.createDataChannel("numbers")
+    connection.createDataChannel("numbers").on("message", call.hear)
     watching: list[asyncio.Task[None]] = []
     connection.on("track", lambda track: watching.append(asyncio.ensure_future(call.watch(track))))
     await connection.setLocalDescription(await connection.createOffer())

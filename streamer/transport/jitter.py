@@ -22,7 +22,8 @@ MOST_BYTES = 8_000_000
 MOST_REORDERED = 16  # packets before the first one that came, at the beginning
 PAUSE_S = 0.25  # between packets of one key frame: after more than that it is no longer arriving
 MOST_JUMP = 3000  # RFC 3550, appendix A.1: further ahead or behind is another stream, if two packets say so
-OUTAGE_PACKETS = 20  # more missing than this, after silence, is an outage: asking for all of it would only take longer
+OUTAGE_S, OUTAGE_PACKETS = 0.25, 3  # so many missing after so much silence: a key frame is as soon here, and newer
+STORM_PACKETS = 24  # missing at once: the line is overrun, and sending all that again would overrun it more
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,20 +191,22 @@ class JitterBuffer:
         """A packet ahead of all others has come."""
         first, self._newest = self._newest + 1, number
         silent_s = now_s - self._arrived_s
-        if number - first > OUTAGE_PACKETS and silent_s > self.deadline_s:
+        if number - first >= OUTAGE_PACKETS and silent_s > OUTAGE_S:
             self._forget_all(number)
             return "an outage"
         if number > first:
             self.missing.notice(first, number, now_s)
+            if self.missing.asking > STORM_PACKETS:
+                self.missing.mute()
+                return "too much is missing"
         return ""
 
     def _note_arrival(self, number: int, resent: bool, now_s: float) -> Wanted | None:
         wanted = self.missing.arrived(number, resent, now_s)
-        if wanted is not None and wanted.asked:
-            self._counts["recovered"] += 1
-            sample_s = answered_in_s(wanted, self._round_trip.rtt_s, now_s)
-            if sample_s is not None:
-                self._round_trip.add(sample_s)
+        sample_s = answered_in_s(wanted, now_s) if wanted is not None else None
+        if sample_s is not None:
+            self._round_trip.add(sample_s)
+            self._counts["recovered"] += number >= (self._head or 0)
         return wanted
 
     def _may_begin_earlier(self, number: int) -> bool:

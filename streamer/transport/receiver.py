@@ -1,7 +1,7 @@
 """How a camera's packets become pictures: takes the place of aiortc's receiver for video.
 
-It decides nothing itself: the jitter buffer, the list of missing packets and the limit on key-frame requests are
-arithmetic elsewhere. Here are the timer, the packets to the other side, and who gets the pictures.
+It decides nothing itself: that is `reception`, arithmetic only. Here are the timer, the packets to the other side, and
+who gets the pictures.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import asyncio
 import queue
 import threading
 import time
-from dataclasses import fields, replace
 from typing import Any
 
 from aiortc import clock
@@ -31,19 +30,14 @@ from aiortc.rtp import (
 )
 
 from streamer.transport.feedback import make_feedback
-from streamer.transport.jitter import LATE, JitterBuffer, Out
-from streamer.transport.key_requests import FRESH_S, KeyAsker
-from streamer.transport.payload import read_part
+from streamer.transport.reception import HELD_BACK_S, Due, Reception
 from streamer.transport.round_trip import RoundTrip
 from streamer.transport.sound import SoundReceiver
 from streamer.transport.source_filter import round_trip_of
-from streamer.transport.timeline import Timeline
 from streamer.transport.types import CodedPicture, PictureSink, ReceiveCounters, VideoCodec
 
 BACKLOG = 30  # pictures that may wait for aiortc's own decoder where nobody else takes them
-SILENT_S = 0.5  # after which another stream (SSRC) may take a silent one's place
 LEAST_TIMER_S = 0.001
-HELD_BACK_S = 0.02  # until what is due and may not be done yet is looked at again
 CODECS: dict[str, VideoCodec] = {"VP8": "VP8", "H264": "H264"}  # that can be taken apart here
 
 
@@ -56,17 +50,10 @@ class PictureReceiver(RTCRtpReceiver):
 
     def __init__(self, transport: RTCDtlsTransport) -> None:
         super().__init__("video", transport)
-        self.round_trip = RoundTrip()
         self.feedback = make_feedback(lambda: _get(self, "rtcp_ssrc"))
-        self.last_packet_s: float | None = None
-        self.last_picture_s: float | None = None
+        self._reception = Reception()
         self._sink: PictureSink | None = None
-        self._asker = KeyAsker()
-        self._buffer: JitterBuffer | None = None
-        self._before = ReceiveCounters()  # of buffers that another has replaced
-        self._ssrc: int | None = None
         self._codec: RTCRtpCodecParameters | None = None
-        self._timeline = Timeline()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_s = 0.0
         self._telling: set[asyncio.Task[None]] = set()
@@ -80,17 +67,31 @@ class PictureReceiver(RTCRtpReceiver):
 
     @property
     def counters(self) -> ReceiveCounters:
-        counted = _sum(self._before, self._buffer.counters if self._buffer is not None else ReceiveCounters())
-        return replace(counted, plis=self._asker.asked)
+        return self._reception.counters
+
+    @property
+    def round_trip(self) -> RoundTrip:
+        """Of the path that packets come by."""
+        return self._reception.round_trip
+
+    @property
+    def last_packet_s(self) -> float | None:
+        """When the newest packet came, monotonic seconds."""
+        return self._reception.last_packet_s
+
+    @property
+    def last_picture_s(self) -> float | None:
+        """When the newest whole picture was whole, monotonic seconds."""
+        return self._reception.last_picture_s
 
     @property
     def held(self) -> int:
         """Packets in the jitter buffer."""
-        return self._buffer.held if self._buffer is not None else 0
+        return self._reception.held
 
     def request_key(self, why: str) -> None:
         """Asks for a key frame, now or as soon as the limit allows."""
-        self._asker.want(why)
+        self._reception.want_key(why)
         self._on_time()
 
     async def receive(self, parameters: RTCRtpReceiveParameters) -> None:
@@ -124,7 +125,6 @@ class PictureReceiver(RTCRtpReceiver):
         codec = _get(self, "codecs").get(packet.payload_type)
         if not self._enabled or self._ended or codec is None:
             return
-        self.last_packet_s = now_s
         self._count_arrival(packet, codec, now_s)
         resent = is_rtx(codec)
         if resent:
@@ -132,16 +132,12 @@ class PictureReceiver(RTCRtpReceiver):
             if original is None:
                 return
             packet, codec = original
-        buffer = self._buffer_of(packet, codec, now_s)
-        if buffer is None:
+        if not self._is_ours(packet.ssrc, codec, now_s):
             return
-        try:
-            part = read_part(codec.name, packet.payload)
-        except ValueError:
-            buffer.count_malformed()
-            return
-        out = buffer.add(packet.sequence_number, packet.timestamp, bool(packet.marker), part, now_s, resent)
-        self._hand_out(out)
+        marker = bool(packet.marker)
+        self._hand_out(
+            self._reception.packet(packet.sequence_number, packet.timestamp, marker, packet.payload, now_s, resent)
+        )
         self._on_time()
 
     def _count_arrival(self, packet: RtpPacket, codec: RTCRtpCodecParameters, now_s: float) -> None:
@@ -164,76 +160,45 @@ class PictureReceiver(RTCRtpReceiver):
             return None
         return unwrap_rtx(packet, payload_type=payload_type, ssrc=ssrc), original
 
-    def _buffer_of(self, packet: RtpPacket, codec: RTCRtpCodecParameters, now_s: float) -> JitterBuffer | None:
-        """The buffer, a new one for another codec or stream. None for a second stream beside one that goes on."""
-        if self._buffer is not None and self._ssrc == packet.ssrc and _is_same(self._codec, codec):
-            return self._buffer
-        last_s = self.last_picture_s
-        if self._ssrc not in (None, packet.ssrc) and last_s is not None and now_s - last_s < SILENT_S:
-            return None
+    def _is_ours(self, ssrc: int, codec: RTCRtpCodecParameters, now_s: float) -> bool:
+        """Whether a packet belongs to the stream that is shown; another one may take a silent one's place."""
         known = CODECS.get(codec.name)
         if known is None:
-            return None
-        self._before = self.counters
-        self.round_trip = round_trip_of(self.transport)
-        self._buffer = JitterBuffer(known, self.round_trip)
-        self._ssrc, self._codec = packet.ssrc, codec
-        return self._buffer
+            return False
+        if not self._reception.follows(ssrc, known):
+            if not self._reception.begin(ssrc, known, round_trip_of(self.transport), now_s):
+                return False
+            self._codec = codec
+        return True
 
-    def _hand_out(self, out: Out) -> None:
-        for coded in out.pictures:
-            picture = replace(coded, rtp_timestamp=self._timeline(coded.rtp_timestamp, coded.last_packet_s))
-            self.last_picture_s = picture.last_packet_s
-            if picture.is_key:
-                self._asker.got()
+    def _hand_out(self, pictures: tuple[CodedPicture, ...]) -> None:
+        for picture in pictures:
             if self._sink is not None:
                 self._sink.coded(picture)
             else:
                 self._to_track(picture)
-        if out.key_wanted:
-            self._asker.want(out.key_wanted)
-        elif out.pictures:
-            self._asker.withdraw(LATE)
 
     def _on_time(self) -> None:
         """Everything that is due now, and the timer for what is due next."""
         if self._ended:
             return
         now_s = time.monotonic()
-        tell: list[bytes] = []
-        buffer, own_ssrc = self._buffer, _get(self, "rtcp_ssrc")
-        if buffer is not None:
-            next_s = buffer.next_s
-            if next_s is not None and next_s <= now_s:
-                self._hand_out(buffer.poll(now_s))
-            if own_ssrc is not None and self._ssrc is not None:
-                tell += self._requests(buffer, own_ssrc, self._ssrc, now_s)
-        tell += self.feedback.take(now_s)
+        tell = self.feedback.take(now_s)
+        own_ssrc, ssrc = _get(self, "rtcp_ssrc"), self._reception.ssrc
+        if own_ssrc is not None and ssrc is not None:
+            due = self._reception.due(now_s)
+            self._hand_out(due.pictures)
+            tell += _requests(due, own_ssrc, ssrc)
         if tell:
             self._tell(tell)
         self._arm(now_s)
 
-    def _requests(self, buffer: JitterBuffer, own_ssrc: int, ssrc: int, now_s: float) -> list[bytes]:
-        """NACK and PLI, as they are due."""
-        packets: list[bytes] = []
-        numbers = buffer.missing.due(now_s, self.round_trip.rtt_s)
-        if numbers:
-            nack = RtcpRtpfbPacket(fmt=RTCP_RTPFB_NACK, ssrc=own_ssrc, media_ssrc=ssrc)
-            nack.lost = sorted(number & 0xFFFF for number in numbers)
-            packets.append(bytes(nack))
-        if self._is_fresh(now_s) and self._asker.due(now_s, buffer.is_key_arriving(now_s)):
-            packets.append(bytes(RtcpPsfbPacket(fmt=RTCP_PSFB_PLI, ssrc=own_ssrc, media_ssrc=ssrc)))
-        return packets
-
-    def _is_fresh(self, now_s: float) -> bool:
-        return self.last_packet_s is not None and now_s - self.last_packet_s < FRESH_S
-
     def _arm(self, now_s: float) -> None:
         """Sets the timer to what is due next."""
-        due = [self._buffer.next_s if self._buffer is not None else None]
-        due.append(self._asker.next_s() if self._ssrc is not None and self._is_fresh(now_s) else None)
-        due.append(self.feedback.next_s(now_s))
-        times_s = [due_s if due_s > now_s else now_s + HELD_BACK_S for due_s in due if due_s is not None]
+        feedback_s = self.feedback.next_s(now_s)
+        if feedback_s is not None and feedback_s <= now_s:
+            feedback_s = now_s + HELD_BACK_S
+        times_s = [due_s for due_s in (self._reception.next_s(now_s), feedback_s) if due_s is not None]
         if not times_s:
             return
         next_s = max(min(times_s), now_s + LEAST_TIMER_S)
@@ -266,11 +231,11 @@ class PictureReceiver(RTCRtpReceiver):
         error: threading.Event = _get(self, "decoder_error")
         if error.is_set():
             error.clear()
-            self._asker.want("the decoder failed")
+            self._reception.want_key("the decoder failed")
         behind = waiting.qsize() >= BACKLOG or self._track is None or self._track._queue.qsize() >= BACKLOG
         if behind or (self._skip_to_key and not picture.is_key):
             self._skip_to_key = True
-            self._asker.want("nobody takes the pictures")
+            self._reception.want_key("nobody takes the pictures")
             return
         self._skip_to_key = False
         self._start_decoder()
@@ -335,10 +300,13 @@ def _set(receiver: RTCRtpReceiver, name: str, value: object) -> None:
     setattr(receiver, f"_RTCRtpReceiver__{name}", value)
 
 
-def _is_same(one: RTCRtpCodecParameters | None, other: RTCRtpCodecParameters) -> bool:
-    return one is not None and one.name == other.name
-
-
-def _sum(one: ReceiveCounters, other: ReceiveCounters) -> ReceiveCounters:
-    names = [field.name for field in fields(ReceiveCounters)]
-    return ReceiveCounters(**{name: getattr(one, name) + getattr(other, name) for name in names})
+def _requests(due: Due, own_ssrc: int, ssrc: int) -> list[bytes]:
+    """NACK and PLI, ready to be sent."""
+    packets: list[bytes] = []
+    if due.nacks:
+        nack = RtcpRtpfbPacket(fmt=RTCP_RTPFB_NACK, ssrc=own_ssrc, media_ssrc=ssrc)
+        nack.lost = list(due.nacks)
+        packets.append(bytes(nack))
+    if due.key:
+        packets.append(bytes(RtcpPsfbPacket(fmt=RTCP_PSFB_PLI, ssrc=own_ssrc, media_ssrc=ssrc)))
+    return packets

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -226,6 +227,18 @@ def test_after_an_outage_nothing_old_is_asked_for() -> None:
     assert bench.key_wanted[0][0] == pytest.approx(90 * FRAME_S)
     assert bench.key_wanted[0][1] == "an outage"
     assert bench.shown == [*range(30), *range(95, 120)]
+
+
+def test_an_overrun_line_is_not_overrun_more() -> None:
+    """A router that drops every second packet: a key frame is asked for, and not all that is missing, ever again."""
+    bench = Bench(rtt_s=0.08)
+    for packet in stream(60, per_picture=10, keys=(0, 40)):
+        if not (15 <= packet.picture < 30 and packet.number % 2):
+            bench.feed(packet)
+    assert "too much is missing" in [why for _, why in bench.key_wanted]
+    assert max(list(Counter(number for _, number in bench.asked).values())) <= 4
+    assert len(bench.asked) < 200  # of 75 packets that were lost
+    assert bench.shown == [*range(15), *range(40, 60)]
 
 
 def test_a_slow_camera_is_no_outage() -> None:
