@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from streamer.loop_lag import LoopLag
 from streamer.room import Room
 from streamer.stats import STAGES, Histogram
 from streamer.tracks import CameraPicture
+from streamer.transport import hardening
 from streamer.worker import Worker
 
 PREFIX = "vividstream"
@@ -62,6 +64,7 @@ def metrics_text(
         *_of_server(room, workers, lag, refused, now_s),
         *_of_calls(calls),
         *_of_ways(calls),
+        *_of_viewers({str(number): viewer.numbers() for number, viewer in enumerate(room.viewers.values(), 1)}),
         _ages(room),
     ]
     return "".join(family.text() for family in families)
@@ -84,6 +87,11 @@ def _of_server(
     for why, count in refused.items():
         turned_away.add(count, ("reason", why))
     yield turned_away
+    packets = Family("packets_refused_total", "packets from outside that were thrown away, by reason", "counter")
+    for why, count in hardening.refused.items():
+        packets.add(count, ("reason", why))
+    yield packets
+    yield _one("tasks", "tasks of the event loop", len(asyncio.all_tasks()))
     if lag is not None:
         family = Family("loop_lag_seconds", "how late the event loop was", "histogram")
         family.add_histogram(lag.all_ms)
@@ -104,6 +112,7 @@ def _of_calls(calls: Mapping[str, Mapping[str, Any]]) -> Iterable[Family]:
     faults = Family("engine_faults_total", "pictures on which the engine failed", "counter")
     asked = Family("asked_fps", "pictures a second that the camera is asked for")
     scale = Family("asked_scale", "by how much the camera is asked to scale its pictures down")
+    messages = Family("messages_refused_total", "messages of the page that were thrown away, by reason", "counter")
     silent = Family("camera_silent", "1 when no picture has come from the camera for seconds")
     for number, numbers in calls.items():
         call = ("call", number)
@@ -122,11 +131,13 @@ def _of_calls(calls: Mapping[str, Mapping[str, Any]]) -> Iterable[Family]:
         for family, key, label in ((dropped, "dropped", "reason"), (shown, "shown", "what")):
             for name, count in numbers[key].items():
                 family.add(count, call, (label, name))
+        for why, count in numbers["messages_refused"].items():
+            messages.add(count, call, ("reason", why))
         faults.add(numbers["faults"], call)
         asked.add(numbers["asked"]["fps"], call)
         scale.add(numbers["asked"]["scale"], call)
         silent.add(numbers["silent"] is not None, call)
-    return engine, fps, age, added, stage_age, step, rate, dropped, shown, faults, asked, scale, silent
+    return engine, fps, age, added, stage_age, step, rate, dropped, shown, faults, asked, scale, messages, silent
 
 
 def _of_ways(calls: Mapping[str, Mapping[str, Any]]) -> Iterable[Family]:
@@ -150,6 +161,16 @@ def _of_ways(calls: Mapping[str, Mapping[str, Any]]) -> Iterable[Family]:
             queue.add(line["queue_ms"] / 1e3, call)
             target.add(line["target_bits_per_s"], call)
     return received, decoder, sent, rtt, loss, queue, target
+
+
+def _of_viewers(viewers: Mapping[str, Mapping[str, Any]]) -> Iterable[Family]:
+    fps = Family("viewer_fps", "pictures a second to a viewer")
+    age = Family("viewer_picture_age_ms", "age of the pictures that a viewer gets, when they leave")
+    for number, numbers in viewers.items():
+        fps.add(numbers["fps_out"], ("viewer", number))
+        for name, quantile in QUANTILES.items():
+            age.add(numbers["age_ms"][name], ("viewer", number), ("quantile", quantile))
+    return fps, age
 
 
 def _ages(room: Room) -> Family:

@@ -106,7 +106,7 @@ class Quality:
             self._patience_s = min(2 * self._patience_s, MOST_PATIENCE_S)
         step = self._step + 1
         if why == "engine":  # straight to the rate that it can do, where that is known
-            possible = MOST_SHARE * pressure.came / max(pressure.share, 0.01)
+            possible = MOST_SHARE * max(pressure.came - pressure.dropped, 1) / max(pressure.share, 0.01)
             while step + 1 < len(LADDER) and LADDER[step][0] > possible and LADDER[step + 1][1] == LADDER[step][1]:
                 step += 1
         return self._go(step, now_s, why)

@@ -76,6 +76,7 @@ function cameraTrouble(error) {
 }
 
 function pictureTrouble(numbers) {
+  if (numbers.silent) return `There is no picture from your camera, so others see the standby picture: ${numbers.silent}.`;
   if (numbers.faults > faultsBefore) return "The engine failed on a picture, so others see the standby picture. The server’s log says why.";
   if (numbers.showing === "card") return "The engine does not keep up, so others see the standby picture. Close other programs, or choose a lighter engine.";
   if (numbers.showing === "drawn" || numbers.showing === "warming") return "";
@@ -214,9 +215,40 @@ function showNumbers(numbers, onScreen) {
   $("drops").textContent = dropped;
   $("drops-sub").textContent = dropsInWords(numbers.dropped);
   $("bitrate").textContent = `${(numbers.bits_per_s / 1e6).toFixed(1)} Mbit/s`;
-  $("bitrate-sub").textContent = "from the server";
+  $("bitrate-sub").textContent = `from the server, ${(numbers.bits_per_s_in / 1e6).toFixed(1)} to it`;
   $("engine-used").textContent = numbers.engine;
   $("engine-why").textContent = numbers.why;
+  showMore(numbers);
+}
+
+const STAGES = {
+  assembled: "its last packet is in",
+  decoded: "decoded",
+  taken: "the engine takes it",
+  drawn: "drawn",
+  encoded: "encoded",
+  sent: "its last packet is out",
+};
+const ASKED = { engine: "the engine does not keep up", line: "the line does not carry more" };
+
+function showMore(numbers) {
+  const rows = Object.entries(numbers.ages_ms).map(([stage, ages]) => {
+    const row = document.createElement("tr");
+    const head = Object.assign(document.createElement("th"), { scope: "row", textContent: STAGES[stage] ?? stage });
+    const cells = [ages.p50, ages.p95, ages.p99].map((age) =>
+      Object.assign(document.createElement("td"), { textContent: age === null ? "–" : age.toFixed(1) }),
+    );
+    row.append(head, ...cells);
+    return row;
+  });
+  $("stages").replaceChildren(...rows);
+  const { received, sent, line, asked } = numbers;
+  $("rtt").textContent = ms(line.rtt_ms);
+  $("rtt-sub").textContent = line.encoder ? `${line.encoder}, ${line.encode_ms} ms a picture` : "\u00a0";
+  $("lost").textContent = `${received.recovered} of ${received.nacks}`;
+  $("lost-sub").textContent = `${received.plis} key frames asked for, ${sent.nacks} packets sent again`;
+  $("asked").textContent = `${asked.fps} a second` + (asked.scale > 1 ? `, 1/${asked.scale} size` : "");
+  $("asked-sub").textContent = asked.why ? (ASKED[asked.why] ?? asked.why) : "all that it has";
 }
 
 const QUANTILES = "over the last ten seconds: half of the pictures are younger than p50, 95 of 100 younger than p95.";
@@ -229,6 +261,11 @@ const DROPS = {
   replaced: "replaced before encoding",
   too_old: "too old to show",
   out_of_order: "late",
+  incomplete: "lost on the way",
+  undecodable: "that could not be decoded",
+  decoder_behind: "behind the decoder",
+  memory_in_use: "without room",
+  line_full: "too many for the line",
   sound: "of the sound",
 };
 
@@ -241,8 +278,9 @@ function clearNumbers() {
   const data = $("numbers").dataset;
   for (const key of Object.keys(data)) delete data[key];
   delete document.body.dataset.showing;
-  for (const id of ["age", "age95", "fps", "drops", "bitrate", "engine-used"]) $(id).textContent = "–";
-  for (const id of ["age-sub", "age95-sub", "fps-sub", "drops-sub", "bitrate-sub", "engine-why"]) $(id).textContent = "\u00a0";
+  $("stages").replaceChildren();
+  for (const id of ["age", "age95", "fps", "drops", "bitrate", "engine-used", "rtt", "lost", "asked"]) $(id).textContent = "–";
+  for (const id of ["age-sub", "age95-sub", "fps-sub", "drops-sub", "bitrate-sub", "engine-why", "rtt-sub", "lost-sub", "asked-sub"]) $(id).textContent = "\u00a0";
 }
 
 // ---- controls -------------------------------------------------------------------------------------------------

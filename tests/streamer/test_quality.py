@@ -43,6 +43,7 @@ def test_nothing_is_asked_for_while_all_is_well() -> None:
 def test_an_engine_slower_than_the_camera_gets_fewer_pictures_in_a_few_seconds() -> None:
     quality = Quality()
     asked = run(quality, engine_of(0.045), 60)
+    assert next(ask.fps for ask in asked if ask != Ask()) == 15, "at once, not step by step"
     assert asked[4].fps < FULL_FPS
     assert asked[-1] == Ask(15, 1.0, "engine"), "18.9 a second are possible at 85 %: the rate is lowered, not the size"
     assert len(set(asked[10:])) == 1, "and that stays"
