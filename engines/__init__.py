@@ -27,7 +27,7 @@ from engines.session import Session, SessionState, load
 from engines.settings import StrictModel, SwapSettings
 from engines.standby import blurred_scene, standby_card
 from engines.trust.agreement import Agreement, agree
-from engines.trust.key import LocalKey, is_signed, local_key
+from engines.trust.key import LocalKey, instance_id, is_signed, local_key
 from engines.trust.records import canonical, records_directory, write_whole
 from engines.types import Box, Rgb, Status, StepResult, TrackedFace, Tracking
 
@@ -69,6 +69,7 @@ __all__ = [
     "engine_names",
     "engines_here",
     "enroll",
+    "instance_id",
     "is_signed",
     "load",
     "local_key",

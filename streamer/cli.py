@@ -28,7 +28,15 @@ from engines import (
     engine_names,
     nearest,
 )
-from streamer.config import EnrollConfig, FileConfig, GuardSettings, IdentitiesConfig, ReachSettings, ServerConfig
+from streamer.config import (
+    EnrollConfig,
+    FileConfig,
+    GuardSettings,
+    IdentitiesConfig,
+    ReachSettings,
+    ServerConfig,
+    SigningSettings,
+)
 from streamer.encoding.settings import EncodingSettings
 from streamer.options import given, options_of
 
@@ -98,6 +106,7 @@ def serve(**values: Any) -> None:
 @click.argument("input", metavar="IN", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="video file to write")
 @options_of(FileConfig, skip=("input", "output"))
+@options_of(SigningSettings)
 @options_of(SwapSettings)
 def file(**values: Any) -> None:
     """Swap the face in the video file IN. Timing and sound are kept."""
@@ -149,6 +158,8 @@ def _config(model: type[Config], values: Mapping[str, object]) -> Config:
         chosen["guard"] = GuardSettings.read(given(values, GuardSettings))
         chosen["reach"] = ReachSettings.read(given(values, ReachSettings))
         chosen["encoding"] = EncodingSettings.read(given(values, EncodingSettings))
+    if "signing" in model.model_fields:
+        chosen["signing"] = SigningSettings.read(given(values, SigningSettings))
     return model.read(chosen)
 
 

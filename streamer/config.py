@@ -93,6 +93,13 @@ class ServerConfig(StrictModel):
         return self.model_copy(update={"token": secrets.token_urlsafe(24)})
 
 
+class SigningSettings(StrictModel):
+    """What signs the content credentials of files: options of `vividstream file`."""
+
+    certificate: Path | None = Field(None, description="certificate chain (PEM) for content credentials")
+    certificate_key: Path | None = Field(None, description="private key (PEM) of that certificate")
+
+
 class FileConfig(StrictModel):
     """`vividstream file`: one video file in, one swapped video file out."""
 
@@ -102,6 +109,7 @@ class FileConfig(StrictModel):
     identities_dir: Path | None = Field(None, description="folder of enrolled identities")
     report: Path | None = Field(None, description="JSON file for timings and counts")
     overwrite: bool = Field(False, description="replace an output file that exists")
+    signing: SigningSettings = Field(SigningSettings(), description="what signs the file's content credentials")
     swap: SwapSettings = Field(SwapSettings(), description="how the face is swapped")
 
 

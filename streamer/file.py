@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from types import FrameType
 from typing import TextIO
 
@@ -31,10 +32,13 @@ from engines import (
     SessionState,
     SettingError,
     Status,
+    instance_id,
     load,
 )
+from streamer.audit.log import record
 from streamer.belt import Belt
 from streamer.config import FileConfig
+from streamer.credentials import Swap, sign_file
 from streamer.file_report import (
     BROKEN_INPUT,
     BeltReport,
@@ -128,6 +132,7 @@ def run_file(config: FileConfig, to: TextIO | None = None) -> FileReport:
             _warm_up(session, reader)
             if not config.swap.label:
                 log.warning("the label that says that the face is synthetic is switched off for %s", config.output)
+                record("label off", command="file", file=config.output.name)
             with _stop_on_signals() as stop:
                 run = Run(config, reader, session, MediaWriter(config.output, reader), stop)
                 report = _complete(run, to)
@@ -142,7 +147,7 @@ def _complete(run: Run, to: TextIO) -> FileReport:
     try:
         belts = _swap_all(run, progress)
         if run.writer.pictures:
-            run.writer.finish()
+            run.writer.finish(lambda part: _seal(run, part))
     finally:
         run.writer.abandon()
     report = _report(run, belts, time.monotonic() - start_s)
@@ -150,6 +155,25 @@ def _complete(run: Run, to: TextIO) -> FileReport:
         progress.say(f"warning: {warning}")
     progress.say(_summary(report))
     return report
+
+
+def _seal(run: Run, part: Path) -> None:
+    """Logs the export, then signs the complete file; the credentials name the line of the log."""
+    config, tally, identity = run.config, run.tally, run.session.identity
+    facts: dict[str, str | bool | int | None] = {
+        "label": config.swap.label,
+        "frames_drawn": tally.statuses[Status.DRAWN],
+    }
+    if identity is not None:
+        agreement = identity.manifest.agreement
+        facts["consent_sha256"] = identity.manifest.consent_sha256
+        facts["consent_until"] = agreement.expires if agreement else None
+        facts["person_exists"] = not identity.manifest.synthetic
+    name = identity.name if identity else None
+    head = record("export", file=config.output.name, identity=name, engine=run.session.engine, **facts)
+    facts |= {"instance": f"{instance_id():08x}", "audit_sha256": head.sha256}
+    changed = run.session.engine not in WITHOUT_IDENTITY
+    sign_file(part, config.output, Swap(_version(), run.session.engine, changed, facts), config.signing)
 
 
 def _swap_all(run: Run, progress: Progress) -> dict[str, BeltReport]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -298,8 +298,11 @@ class MediaWriter:
             elif item.index in self._tracks:
                 self._mux(self._tracks[item.index].write(item.packet))
 
-    def finish(self) -> None:
-        """Completes the file and puts it in its place; until then nothing lies there."""
+    def finish(self, seal: Callable[[Path], None] | None = None) -> None:
+        """Completes the file and puts it in its place; until then nothing lies there.
+
+        seal: is given the complete file before that, and may change it.
+        """
         with self._explained():
             self._mux(self._pictures.finish())
             for track in self._tracks.values():
@@ -308,6 +311,8 @@ class MediaWriter:
                 self._container.close()
             with self._part.open("rb") as written:
                 os.fsync(written.fileno())  # a disk may say only now that it is full
+            if seal is not None:
+                seal(self._part)
             self._part.replace(self.path)
 
     def abandon(self) -> None:

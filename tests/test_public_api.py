@@ -42,6 +42,7 @@ PROMISED = {
     "engine_names",
     "engines_here",
     "enroll",
+    "instance_id",
     "is_signed",
     "load",
     "local_key",
