@@ -100,6 +100,9 @@ def candidate_fault(line: str, policy: AddressPolicy) -> str | None:
         return "form"
     if words[7] not in ("host", "srflx", "prflx", "relay"):
         return "form"
+    extras = zip(words[8::2], words[9::2])
+    if any(name in ("rport", "generation") and NUMBER.fullmatch(value) is None for name, value in extras):
+        return "form"
     return policy.candidate(words[4], int(words[5]), words[2])
 
 

@@ -124,8 +124,12 @@ def _end_of_candidates(stock: Callable[..., Any]) -> Callable[..., Any]:
     """Where no candidate was let in, there is nothing to end: the other side's own checks are waited for."""
 
     async def add_remote_candidate(self: Connection, remote_candidate: Candidate | None) -> None:
-        if remote_candidate is not None or self._remote_candidates:
-            await stock(self, remote_candidate)
+        if remote_candidate is None and not (self._remote_candidates or self._remote_candidates_resolving):
+            return
+        if remote_candidate is not None and self._remote_candidates_resolving >= MOST_CANDIDATES:
+            refused["candidate_count"] += 1  # names that are being asked for in the network
+            return
+        await stock(self, remote_candidate)
 
     return add_remote_candidate
 

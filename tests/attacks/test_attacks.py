@@ -16,12 +16,14 @@ import pytest
 import pytest_asyncio
 from aiortc.rtp import RTCP_RTPFB_NACK, RtcpPsfbPacket, RtcpRtpfbPacket, RtpPacket
 
+from streamer.config import GuardSettings, ServerConfig
 from tests.attacks import attacker as moves
 from tests.attacks.attacker import attacking, offering, take_answer
 from tests.attacks.target import Target, target
-from tests.streamer.calls import Camera, plain
+from tests.streamer.calls import Camera, plain, served
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+LONG = pytest.mark.long
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -41,13 +43,14 @@ async def refused(server: Target, sdp: str) -> int:
     return answer.status
 
 
-@pytest.mark.parametrize("count", [65, 1_000, 2_400])
+@pytest.mark.parametrize("count", [2_400, pytest.param(65, marks=LONG), pytest.param(1_000, marks=LONG)])
 async def test_many_candidates(server: Target, count: int) -> None:
     lines = (f"a=candidate:{i} 1 udp 1 127.0.{i >> 8}.{i & 255} 9000 typ host\r\n" for i in range(count))
     async with offering(server) as (_, sdp), server.unharmed():
         assert await refused(server, sdp.replace(moves.END, "".join(lines), 1)) in (400, 413)
 
 
+@LONG
 async def test_the_most_candidates_that_pass_cost_little(server: Target) -> None:
     lines = (f"a=candidate:{i} 1 udp 1 127.0.1.{i} 9000 typ host\r\n" for i in range(60))
     async with offering(server) as (attacker, sdp), server.unharmed():
@@ -57,6 +60,7 @@ async def test_the_most_candidates_that_pass_cost_little(server: Target) -> None
         await attacker.pictures(3)
 
 
+@LONG
 async def test_many_media_sections(server: Target) -> None:
     async with offering(server) as (_, sdp), server.unharmed():
         head, *media = sdp.split("m=")
@@ -71,6 +75,7 @@ async def test_lines_that_multiply(server: Target, line: str) -> None:
         assert await refused(server, sdp + line * (100_000 // len(line))) in (400, 413)
 
 
+@LONG
 async def test_names_that_nobody_knows(server: Target) -> None:
     names = (f"a=candidate:{i} 1 udp 1 {i:08x}-0000-4000-8000-000000000000.local 9000 typ host\r\n" for i in range(20))
     async with offering(server) as (attacker, sdp), server.unharmed():
@@ -82,7 +87,10 @@ async def test_names_that_nobody_knows(server: Target) -> None:
         await attacker.pictures(3)
 
 
-@pytest.mark.parametrize("name", list(moves.STRANGERS))
+@pytest.mark.parametrize(
+    "name",
+    [name if name in ("empty", "hello", "long rtp") else pytest.param(name, marks=LONG) for name in moves.STRANGERS],
+)
 async def test_a_stranger_sprays_while_a_call_is_set_up(server: Target, name: str) -> None:
     async with offering(server) as (attacker, sdp), server.unharmed():
         answer = await (await server.client.post("/session", json={"sdp": sdp})).json()
@@ -131,13 +139,13 @@ async def test_addresses_that_are_none_of_the_callers_are_not_called() -> None:
             f"a=candidate:{number} 1 udp 1 {host} {port} typ host\r\n"
             for number, host in enumerate(("127.0.0.1", "::ffff:127.0.0.1", "localhost", "0.0.0.0"))
         )
-        async with target(guard={"lan": "no"}) as strict:
-            attacker = moves.Attacker(strict.client)  # type: ignore[arg-type]  # both have post, patch and delete
+        async with served(ServerConfig(guard=GuardSettings(lan="no"))) as strict:
+            attacker = moves.Attacker(strict)
             sdp = await attacker.offer(Camera([plain((1, 2, 3))]))
-            answer = await strict.client.post("/session", json={"sdp": sdp.replace(moves.END, lines + moves.END)})
+            answer = await strict.post("/session", json={"sdp": sdp.replace(moves.END, lines + moves.END)})
             assert answer.status == 201
             knocks = 0
-            end_s = time.monotonic() + 2
+            end_s = time.monotonic() + 1
             while time.monotonic() < end_s:
                 await asyncio.sleep(0.05)
                 try:
@@ -146,7 +154,7 @@ async def test_addresses_that_are_none_of_the_callers_are_not_called() -> None:
                 except TimeoutError:
                     continue
             assert knocks == 0
-            await strict.client.delete(f"/session/{(await answer.json())['call']}")
+            await strict.delete(f"/session/{(await answer.json())['call']}")
             await attacker.close()
 
 
@@ -170,12 +178,12 @@ async def test_checks_from_thousands_of_ports(server: Target) -> None:
     "chunk",
     [
         moves.sctp_chunk(4, pack("!HH", 1, 0)),
-        moves.sctp_chunk(9, pack("!HH", 1, 3)),
-        moves.sctp_chunk(130, pack("!HH", 13, 0)),
         moves.sctp_chunk(3, pack("!LLHH", 0, 1_000, 300, 0) + pack("!HH", 1, 65_535) * 300),
-        moves.sctp_chunk(0, b"short"),
-        moves.sctp_chunk(192),
-        moves.data_chunk(0, 65_000, b"x"),
+        pytest.param(moves.sctp_chunk(9, pack("!HH", 1, 3)), marks=LONG),
+        pytest.param(moves.sctp_chunk(130, pack("!HH", 13, 0)), marks=LONG),
+        pytest.param(moves.sctp_chunk(0, b"short"), marks=LONG),
+        pytest.param(moves.sctp_chunk(192), marks=LONG),
+        pytest.param(moves.data_chunk(0, 65_000, b"x"), marks=LONG),
     ],
 )  # fmt: skip
 async def test_sctp_that_aiortc_cannot_bear(server: Target, chunk: bytes) -> None:
@@ -186,6 +194,7 @@ async def test_sctp_that_aiortc_cannot_bear(server: Target, chunk: bytes) -> Non
         await attacker.until(lambda: len(attacker.reports) > heard)
 
 
+@LONG
 async def test_pieces_of_messages_that_never_end(server: Target) -> None:
     async with attacking(server) as attacker, server.unharmed():
         sctp = attacker._connection.sctp
@@ -198,6 +207,7 @@ async def test_pieces_of_messages_that_never_end(server: Target) -> None:
                     await asyncio.sleep(0.01)
 
 
+@LONG
 async def test_channels_without_number(server: Target) -> None:
     async with attacking(server) as attacker, server.unharmed():
         for number in range(500):
@@ -206,6 +216,7 @@ async def test_channels_without_number(server: Target) -> None:
     assert (await server.numbers())["refused"]["channel_count"] > 100
 
 
+@LONG
 async def test_messages_that_are_too_long_too_many_or_no_messages(server: Target) -> None:
     async with attacking(server) as attacker, server.unharmed():
         attacker.channel._RTCDataChannel__transport._remote_max_message_size = 0  # type: ignore[attr-defined]
@@ -245,6 +256,7 @@ async def test_packets_in_clear_that_aiortc_cannot_bear(server: Target) -> None:
         await attacker.pictures(seen + 5)
 
 
+@LONG
 async def test_everything_asked_for_again_and_again(server: Target) -> None:
     async with attacking(server) as attacker, server.unharmed():
         ssrc = next(iter(attacker.dtls._rtp_router.ssrc_table))
@@ -266,7 +278,9 @@ def received_packets(attacker: moves.Attacker) -> int:
     return int(next(iter(attacker.dtls._get_stats().values())).packetsReceived)
 
 
-@pytest.mark.parametrize("declared_px", [(16_383, 16_383), (16_383, 16), (8_000, 8_000)])
+@pytest.mark.parametrize(
+    "declared_px", [(16_383, 16_383), pytest.param((16_383, 16), marks=LONG), pytest.param((8_000, 8_000), marks=LONG)]
+)
 async def test_small_pictures_that_claim_to_be_large(server: Target, declared_px: tuple[int, int]) -> None:
     bomb, small = moves.vp8_key_picture(declared_px), moves.vp8_key_picture()
     assert len(bomb) < 4_096
@@ -280,6 +294,7 @@ async def test_small_pictures_that_claim_to_be_large(server: Target, declared_px
         await victim.pictures(seen + 20)
 
 
+@LONG
 async def test_a_storm_of_sizes(server: Target) -> None:
     async with attacking(server) as victim, attacking(server) as attacker, server.unharmed():
         number = 1
@@ -300,14 +315,38 @@ async def test_bodies_that_are_deep_or_no_json(server: Target) -> None:
 
 
 async def test_tokens_are_not_guessed() -> None:
-    guard = {"proxies": ["127.0.0.1"]}
-    async with target(token="the-token-of-this-server", guard=guard) as closed:
+    guard = GuardSettings(proxies=("127.0.0.1",))
+    async with served(ServerConfig(token="the-token-of-this-server", guard=guard)) as closed:
         statuses = []
         for number in range(40):
             headers = {"Authorization": f"Bearer guess-{number}", "X-Forwarded-For": "9.9.9.9"}
-            statuses.append((await closed.client.get("/identities", headers=headers)).status)
+            statuses.append((await closed.get("/identities", headers=headers)).status)
         assert statuses[:10] == [401] * 10
         assert set(statuses[12:]) == {429}
         headers = {"Authorization": "Bearer the-token-of-this-server"}
-        answer = await closed.client.get("/identities", headers={**headers, "X-Forwarded-For": "8.8.8.8"})
+        answer = await closed.get("/identities", headers={**headers, "X-Forwarded-For": "8.8.8.8"})
         assert answer.status == 200
+
+
+async def test_connections_that_say_nothing(server: Target) -> None:
+    host, port = server.address.removeprefix("http://").rstrip("/").split(":")
+    async with server.unharmed():
+        idle = [socket.create_connection((host, int(port))) for _ in range(600)]
+        try:
+            await asyncio.sleep(0.3)
+            cut = sum(is_cut(connection) for connection in idle)
+            assert cut >= 600 - 512
+            assert (await server.client.get("/healthz")).status == 200, "who was there before stays"
+        finally:
+            for connection in idle:
+                connection.close()
+
+
+def is_cut(connection: socket.socket) -> bool:
+    connection.setblocking(False)
+    try:
+        return connection.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        return True

@@ -122,6 +122,8 @@ def test_the_worst_that_passes_and_the_worst_that_does_not_take_milliseconds() -
         ("candidate:1 1 udp 1 9.9.9.9 99999999999999 typ host", "form"),
         ("candidate:1 2 udp 1 9.9.9.9 5000 typ host", "form"),
         ("candidate:1 1 udp 1 9.9.9.9 5000 typ what", "form"),
+        ("candidate:1 1 udp 1 9.9.9.9 5000 typ srflx raddr 1.1.1.1 rport x", "form"),
+        ("candidate:1 1 udp 1 9.9.9.9 5000 typ host generation -1", "form"),
         ("candidate:1 1 udp 1 9.9.9.9 5000 typ host " + "x " * 300, "form"),
         ("candidate:1 1 udp 1 127.0.0.1 5000 typ host", "loopback"),
         ("", "form"),
