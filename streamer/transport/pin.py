@@ -15,13 +15,14 @@ from typing import Any
 import aioice.ice
 import aiortc.rtcpeerconnection
 from aioice.ice import Connection, StunProtocol
+from aiortc.rtcicetransport import RTCIceGatherer, RTCIceTransport
 from aiortc.rtcrtpreceiver import RTCRtpReceiver
 from aiortc.rtcrtpsender import RTCRtpSender
 
 from engines import VividError
 from streamer.encoding.settings import EncodingSettings
 from streamer.guards.addresses import AddressPolicy
-from streamer.transport import extensions, feedback, hardening, receiver, sender, sound
+from streamer.transport import ciphers, extensions, feedback, hardening, ice_restart, receiver, sender, sound
 from streamer.transport.receiver import make_receiver
 from streamer.transport.source_filter import FilteredStunProtocol
 
@@ -39,6 +40,12 @@ ATTRIBUTES: tuple[tuple[type, str], ...] = (
     (Connection, "_protocols"),
     (Connection, "_early_checks"),
     (StunProtocol, "receiver"),
+    (RTCIceTransport, ice_restart.MONITOR),
+    (RTCIceTransport, "_connection"),
+    (RTCIceTransport, "_recv"),
+    (RTCIceTransport, "_send"),
+    (RTCIceGatherer, "_remote_candidates_end"),
+    (Connection, "_queue"),
 )
 # (class, method): what is overridden or called although it is private.
 METHODS: tuple[tuple[type, str], ...] = (
@@ -116,7 +123,7 @@ def install(
     try:
         changes.replace(aioice.ice, "StunProtocol", FilteredStunProtocol)
         changes.replace(aiortc.rtcpeerconnection, "RTCRtpReceiver", make_receiver)
-        for piece in (feedback, extensions, sound):
+        for piece in (feedback, extensions, sound, ciphers):
             piece.install(changes)
         sender.install(changes, encoding)
         hardening.install(changes, policy)
