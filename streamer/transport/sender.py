@@ -12,7 +12,7 @@ import logging
 import random
 import struct
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -155,7 +155,7 @@ class PictureSender(RTCRtpSender):
         self._sequence = random.getrandbits(15)
         self._rtx_sequence = random.getrandbits(15)
         self._transport_sequence = 0
-        self._counters = SendCounters()
+        self._counted: Counter[str] = Counter()
         self._round_trip: RoundTrip | None = None
         self._reports: deque[tuple[int, float]] = deque(maxlen=MOST_REPORTS)  # (middle of its NTP time, when)
         self._last_sent: tuple[int, float] | None = None  # (RTP timestamp, unix seconds)
@@ -167,8 +167,8 @@ class PictureSender(RTCRtpSender):
 
     @property
     def counters(self) -> SendCounters:
-        return replace(
-            self._counters,
+        return SendCounters(
+            **self._counted,
             key_requests=self.key_limit.asked,
             key_requests_held=self.key_limit.held,
             nacks=self.history.asked,
@@ -192,7 +192,7 @@ class PictureSender(RTCRtpSender):
 
     def set_limits(self, limits: RateLimits) -> None:
         """Other limits of the bit rate, from now on; `start_bps` counts only before the first picture."""
-        started = self._counters.packets > 0
+        started = self._counted["packets"] > 0
         delay_bps, loss_bps = self._rate.delay.bps, self._rate.by_loss.bps
         self._rate.limits = self._rate.delay.limits = self._rate.by_loss.limits = limits
         self._rate.delay.bps = float(limits.clamp(delay_bps if started else limits.start_bps))
@@ -217,8 +217,8 @@ class PictureSender(RTCRtpSender):
             self.transport._rtp_router.register_sender(self, ssrc=self._rtx_ssrc)
 
     async def getStats(self) -> RTCStatsReport:
-        _set(self, "packet_count", self._counters.packets)
-        _set(self, "octet_count", self._counters.bytes)
+        _set(self, "packet_count", self._counted["packets"])
+        _set(self, "octet_count", self._counted["bytes"])
         return await super().getStats()
 
     # In: RTCP
@@ -257,7 +257,7 @@ class PictureSender(RTCRtpSender):
                 ssrc=from_ssrc,
                 kind=self.kind,
                 transportId=self.transport._stats_id,
-                packetsReceived=self._counters.packets - report.packets_lost,
+                packetsReceived=self._counted["packets"] - report.packets_lost,
                 packetsLost=report.packets_lost,
                 jitter=report.jitter,
                 roundTripTime=self._rtt_s(),
@@ -339,7 +339,7 @@ class PictureSender(RTCRtpSender):
         times = track.times_of(frame) if isinstance(track, TimedTrack) and isinstance(frame, VideoFrame) else None
         now_s = time.monotonic()
         if self._pacer.wait_s() > LATE_S:
-            self._count(dropped_late=1)
+            self._counted.update(dropped_late=1)
             return
         if frame.pts is None or frame.time_base is None:
             return
@@ -394,7 +394,7 @@ class PictureSender(RTCRtpSender):
             self._sequence = (self._sequence + 1) % SEQUENCES
             self._pacer.add(Outgoing(packet, picture if index == last else None), _size(packet), now_s)
             self.history.keep(packet)
-        self._count(pictures=1, key_pictures=int(picture.is_key))
+        self._counted.update(pictures=1, key_pictures=int(picture.is_key))
         self._waiting.set()
 
     async def _pump(self) -> None:
@@ -440,14 +440,14 @@ class PictureSender(RTCRtpSender):
             self._transport_sequence = (number + 1) % SEQUENCES
         if outgoing.again:
             self._rtx_sequence = (self._rtx_sequence + 1) % SEQUENCES if as_rtx else self._rtx_sequence
-            self._count(retransmitted=1)
+            self._counted.update(retransmitted=1)
             return
         self._note_sent(outgoing, len(data), now_s, unix_s)
 
     def _note_sent(self, outgoing: Outgoing, size_bytes: int, now_s: float, unix_s: float) -> None:
         packet = outgoing.packet
         self._share += SHARE_WEIGHT * (len(packet.payload) / (size_bytes + PACKET_OVERHEAD_BYTES) - self._share)
-        self._count(packets=1, bytes=len(packet.payload))
+        self._counted.update(packets=1, bytes=len(packet.payload))
         self._last_sent = (packet.timestamp, unix_s)
         _set(self, "rtp_timestamp", packet.timestamp)
         track = self.track
@@ -479,8 +479,8 @@ class PictureSender(RTCRtpSender):
         info = RtcpSenderInfo(
             ntp_timestamp=now_ntp,
             rtp_timestamp=(timestamp + elapsed) % (1 << 32),
-            packet_count=self._counters.packets % (1 << 32),
-            octet_count=self._counters.bytes % (1 << 32),
+            packet_count=self._counted["packets"] % (1 << 32),
+            octet_count=self._counted["bytes"] % (1 << 32),
         )
         packets: list[AnyRtcpPacket] = [RtcpSrPacket(ssrc=self._ssrc, sender_info=info)]
         cname = _get(self, "cname")
@@ -498,11 +498,6 @@ class PictureSender(RTCRtpSender):
 
     def _rtt_s(self) -> float:
         return self._way().rtt_s
-
-    def _count(self, **more: int) -> None:
-        self._counters = replace(
-            self._counters, **{name: getattr(self._counters, name) + number for name, number in more.items()}
-        )
 
 
 def make_sender(encoding: EncodingSettings) -> Callable[[MediaStreamTrack | str, RTCDtlsTransport], RTCRtpSender]:
