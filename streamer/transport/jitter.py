@@ -20,7 +20,6 @@ ASK_KEY_AT = 0.75  # of the deadline: by then a packet has been asked for twice 
 MOST_PACKETS = 2048
 MOST_BYTES = 8_000_000
 MOST_REORDERED = 16  # packets before the first one that came, at the beginning
-PAUSE_S = 0.25  # between packets of one key frame: after more than that it is no longer arriving
 MOST_JUMP = 3000  # RFC 3550, appendix A.1: further ahead or behind is another stream, if two packets say so
 OUTAGE_S, OUTAGE_PACKETS = 0.25, 3  # so many missing after so much silence: a key frame is as soon here, and newer
 STORM_PACKETS = 24  # missing at once: the line is overrun, and sending all that again would overrun it more
@@ -80,6 +79,7 @@ class JitterBuffer:
         self._newest = 0
         self._key_start: int | None = None  # the newest place beyond the head where a decoder could start again
         self._key_seen_to = 0
+        self._key_s = 0.0  # when a packet of that picture came last
         self._ended_timestamp: int | None = None  # of the picture that a marker ended last
         self._arrived_s = 0.0
         self._stray: int | None = None  # what follows a packet that was far away
@@ -113,11 +113,13 @@ class JitterBuffer:
         number, wanted = oldest
         share = 1.0 if self._asked_for == number else ASK_KEY_AT
         late_s = wanted.noticed_s + share * self.deadline_s
+        if self._is_of_key(number):
+            late_s = max(late_s, self._key_s + share * self.deadline_s)
         return late_s if self.missing.next_s is None else min(late_s, self.missing.next_s)
 
     def is_key_arriving(self, now_s: float) -> bool:
-        """Whether parts of a key frame are here and more of it has just come."""
-        return self._key_start in self._pieces and now_s - self._arrived_s < PAUSE_S
+        """Whether parts of a key frame are here and more of it has just come, or may still come in time."""
+        return self._key_start in self._pieces and now_s - self._key_s < self.deadline_s
 
     def count_malformed(self) -> None:
         """A packet came that `read_part` refused."""
@@ -152,6 +154,9 @@ class JitterBuffer:
         self._bytes += len(part.data)
         if part.begins_key and (self._key_start is None or number > self._key_start):
             self._key_start = self._key_seen_to = number
+        key = self._pieces.get(self._key_start) if self._key_start is not None else None
+        if key is not None and key.timestamp == self._timestamp.last:
+            self._key_s = now_s
         if len(self._pieces) > self._most_packets or self._bytes > MOST_BYTES:
             key_wanted = self._overflow(number)
         pictures, why = self._drain()
@@ -161,15 +166,22 @@ class JitterBuffer:
         """Gives up what has been missing for too long. Call it when `next_s` has come."""
         pictures: list[CodedPicture] = []
         key_wanted = ""
-        given_up = self.missing.noticed_until(now_s - self.deadline_s)
+        # Lost parts of a key frame come behind the rest of it, so its deadline begins when its last packet has come.
+        below = self._key_start if self.is_key_arriving(now_s) else None
+        given_up = self.missing.noticed_until(now_s - self.deadline_s, below)
         if given_up is not None:
             pictures, key_wanted = self._give_up(given_up)
         oldest = self.missing.oldest
         if oldest is not None:
             number, wanted = oldest
-            if now_s >= wanted.noticed_s + ASK_KEY_AT * self.deadline_s and self._asked_for != number:
+            since_s = max(wanted.noticed_s, self._key_s) if self._is_of_key(number) else wanted.noticed_s
+            if now_s >= since_s + ASK_KEY_AT * self.deadline_s and self._asked_for != number:
                 self._asked_for, key_wanted = number, key_wanted or LATE
         return Out(tuple(pictures), key_wanted)
+
+    def _is_of_key(self, number: int) -> bool:
+        """Whether a missing packet is of the newest key frame, or behind it."""
+        return self._key_start in self._pieces and number > (self._key_start or 0)
 
     def _start(self, number: int) -> None:
         self._head = self._seen_to = self._newest = number

@@ -111,11 +111,11 @@ class Missing:
             if len(self._given_up) > MOST_GIVEN_UP:
                 del self._given_up[next(iter(self._given_up))]
 
-    def noticed_until(self, then_s: float) -> int | None:
-        """The newest packet that was noticed at or before then; None where there is none."""
+    def noticed_until(self, then_s: float, below: int | None = None) -> int | None:
+        """The newest packet (below that number) that was noticed at or before then; None where there is none."""
         newest = None
         for number, wanted in self._wanted.items():
-            if wanted.noticed_s > then_s:
+            if wanted.noticed_s > then_s or (below is not None and number >= below):
                 break
             newest = number
         return newest

@@ -386,3 +386,16 @@ def test_any_packets_at_all_keep_it_bounded(packets: list[tuple[int, int, bool, 
 def test_unwrapping_goes_both_ways() -> None:
     unwrap = Unwrap(16)
     assert [unwrap(value) for value in (65534, 1, 65535, 3)] == [65534, 65537, 65535, 65539]
+
+
+def test_lost_parts_of_a_key_frame_are_waited_for_until_the_rest_of_it_has_come() -> None:
+    """On a slow line their second copies queue behind it, for longer than the deadline of any other packet."""
+    bench = Bench(rtt_s=0.02)
+    key = list(stream(1, per_picture=60))
+    for place, packet in enumerate(key):
+        if place not in (10, 30):
+            bench.feed(packet, place * 5e-3)
+    assert bench.key_wanted == []
+    bench.feed(key[10], 0.31, resent=True)
+    bench.feed(key[30], 0.32, resent=True)
+    assert bench.shown == [0]
