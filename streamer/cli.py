@@ -7,7 +7,6 @@ more (docs/settings.md). Further commands come from installed packages that decl
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -38,7 +37,9 @@ from streamer.config import (
     SigningSettings,
 )
 from streamer.encoding.settings import EncodingSettings
+from streamer.logs import LogFormat, configure
 from streamer.options import given, options_of
+from streamer.telemetry import TelemetrySettings
 
 COMMANDS_GROUP = "vividstream.commands"
 INTERRUPTED = 130
@@ -74,15 +75,10 @@ def _plugged_in() -> dict[str, EntryPoint]:
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="vividstream", message="%(prog)s %(version)s")
 @click.option("-v", "--verbose", is_flag=True, help="log more")
-def vividstream(verbose: bool) -> None:
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="how the log is written")
+def vividstream(verbose: bool, log_format: LogFormat) -> None:
     """Live video face swapping: wear a face that is yours to use."""
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        datefmt="%H:%M:%S",
-    )
-    for chatty in ("aioice", "aiortc", "asyncio", "libav", "numba", "PIL"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    configure(verbose, log_format)
 
 
 @vividstream.command()
@@ -90,6 +86,7 @@ def vividstream(verbose: bool) -> None:
 @options_of(ReachSettings)
 @options_of(GuardSettings)
 @options_of(EncodingSettings)
+@options_of(TelemetrySettings)
 @options_of(SwapSettings)
 def serve(**values: Any) -> None:
     """Offer the page on which you see yourself with another face.
@@ -158,6 +155,7 @@ def _config(model: type[Config], values: Mapping[str, object]) -> Config:
         chosen["guard"] = GuardSettings.read(given(values, GuardSettings))
         chosen["reach"] = ReachSettings.read(given(values, ReachSettings))
         chosen["encoding"] = EncodingSettings.read(given(values, EncodingSettings))
+        chosen["telemetry"] = TelemetrySettings.read(given(values, TelemetrySettings))
     if "signing" in model.model_fields:
         chosen["signing"] = SigningSettings.read(given(values, SigningSettings))
     return model.read(chosen)

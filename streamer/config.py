@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 
 from engines import StrictModel, SwapSettings
 from streamer.encoding.settings import EncodingSettings
+from streamer.telemetry import TelemetrySettings
 
 ANY_ADDRESS = "0.0.0.0"  # every address of this machine: only when asked for
 
@@ -70,6 +71,7 @@ class ServerConfig(StrictModel):
     guard: GuardSettings = Field(GuardSettings(), description="who may use the server and how much")
     reach: ReachSettings = Field(ReachSettings(), description="how calls reach the server")
     encoding: EncodingSettings = Field(EncodingSettings(), description="how the pictures of a call are coded")
+    telemetry: TelemetrySettings = Field(TelemetrySettings(), description="traces of calls and pictures")
 
     @field_validator("origin", mode="before")
     @classmethod

@@ -31,6 +31,7 @@ from streamer.quality import Ask, Quality
 from streamer.signalling.ice import Ice
 from streamer.signalling.negotiation import Line
 from streamer.stats import CallStats
+from streamer.telemetry import CallTrace
 from streamer.tracks import CameraPicture, DelayedSound, SwappedVideo, standby_frame
 from streamer.transport.receiver import PictureReceiver
 from streamer.transport.sound import CodedSound, SoundReceiver
@@ -80,6 +81,8 @@ class Peer:
         self._has_picture = self.has_sound = False
         self._channel: RTCDataChannel | None = None
         now_s = time.monotonic()
+        self._began_s = now_s
+        self._trace: CallTrace | None = None
         self._messages = MessageGate(now_s)
         self._patience = Patience(limits or GuardSettings(), now_s)
         self._nursery = nursery
@@ -166,7 +169,28 @@ class Peer:
                     continue
         finally:
             await self.close()
-            log.info("call %s ended: %s", self.call[:6], self.ended_because or "the server ended it")
+            self._tell_end()
+
+    def follow(self, trace: CallTrace) -> None:
+        """From now on every picture that is sent, and the call's end, are told to this trace."""
+        self._trace = trace
+        self.stats.follower = trace.picture
+
+    def _tell_end(self) -> None:
+        why = self.ended_because or "the server ended it"
+        now_s = time.monotonic()
+        age = self.stats.age.quantiles(now_s).as_json()
+        summary = {
+            "call": self.number,
+            "seconds": round(now_s - self._began_s, 1),
+            "pictures": sum(self.stats.shown.values()),
+            "age_p50_ms": age["p50"],
+            "age_p95_ms": age["p95"],
+            "faults": self.stats.faults,
+        }
+        log.info("call %s ended: %s", self.call[:6], why, extra=summary)
+        if self._trace is not None:
+            self._trace.end(why)
 
     def hang_up(self, why: str) -> None:
         """Ends the call soon; `live` returns then."""

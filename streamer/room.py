@@ -34,6 +34,7 @@ from streamer.signalling.ice import IceServers
 from streamer.signalling.negotiation import is_no_common_codec
 from streamer.signalling.refusal import not_live, taken
 from streamer.stats import Journey
+from streamer.telemetry import open_traces
 from streamer.tracks import CameraPicture
 from streamer.viewer import Viewer
 from streamer.worker import Worker
@@ -81,6 +82,7 @@ class Room:
     ) -> None:
         self.peers: dict[str, Peer] = {}
         self.begun = 0  # calls
+        self.traces = open_traces(config.telemetry)
         self.past = Journey()  # of the pictures of calls that have ended
         self.streams: dict[str, Peer] = {}  # calls that have a name, which viewers ask for
         self.viewers: dict[str, Viewer] = {}
@@ -160,6 +162,7 @@ class Room:
             self._coming_streams -= names
         self.begun += 1
         peer.number = self.begun
+        peer.follow(self.traces.call(peer.number, peer.engine))
         self.peers[peer.call] = peer
         if stream is not None:
             self.streams[stream] = peer
@@ -223,6 +226,7 @@ class Room:
                 life.cancel()
             await asyncio.gather(*late, return_exceptions=True)
         await self._nursery.close()
+        await asyncio.to_thread(self.traces.close)
 
     def _keep(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
         life = asyncio.create_task(coroutine, name=name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import accumulate
 
@@ -150,6 +151,7 @@ class CallStats:
     shown: Counter[str] = field(default_factory=Counter)  # pictures sent, by what they show
     dropped: Counter[str] = field(default_factory=Counter)  # pictures not sent, by reason
     faults: int = 0
+    follower: Callable[[PictureTimes, str], None] | None = None  # is told of every picture that was sent
     bits_per_s: float = 0.0  # sent
     bits_per_s_in: float = 0.0
 
@@ -163,6 +165,8 @@ class CallStats:
         self.age.add(times.sent_s, (times.sent_s - times.first_packet_s) * 1e3)
         self.journey.add(times, times.sent_s)
         self.shown[shows] += 1
+        if self.follower is not None:
+            self.follower(times, shows)
 
     def card_went_out(self) -> None:
         """The standby card was sent, since there was no picture young enough. It has no age."""

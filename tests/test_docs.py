@@ -32,6 +32,7 @@ from engines import StrictModel, SwapSettings
 from engines.build.settings import BuildSettings
 from streamer import config
 from streamer.cli import vividstream
+from streamer.telemetry import TelemetrySettings
 from streamer.encoding.settings import EncodingSettings
 
 ROOT = Path(__file__).parent.parent
@@ -43,6 +44,7 @@ MODELS: tuple[type[StrictModel], ...] = (
     config.GuardSettings,
     config.ReachSettings,
     EncodingSettings,
+    TelemetrySettings,
     config.ServerConfig,
     config.FileConfig,
     config.EnrollConfig,
