@@ -1,0 +1,71 @@
+"""What a server holds: its processes, threads, descriptors, memory, tasks, as the kernel and its /metrics say."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """A server at one moment. `processes` is without the server itself; memory is of all of them, shared pages once."""
+
+    calls: int
+    descriptors: int
+    threads: int
+    processes: int
+    tasks: int | None  # None where the server does not say
+    memory_mb: float
+    lags: int | None  # how often its event loop was over 100 ms late, since it began
+
+    def held(self) -> tuple[int, int, int, int | None]:
+        """What must be as before when all calls have ended."""
+        return self.descriptors, self.threads, self.processes, self.tasks
+
+
+async def census(http: aiohttp.ClientSession, address: str, pid: int) -> Census:
+    """Asks a server at `address` whose process is `pid`."""
+    base, _, query = address.partition("?")
+    async with http.get(f"{base}metrics?{query}") as response:
+        text = await response.text()
+    children = _descendants(pid)
+    own = Path(f"/proc/{pid}")
+    tasks, beats = metric(text, "tasks"), metric(text, "loop_lag_seconds_count")
+    in_time = metric(text, "loop_lag_seconds_bucket", 'le="0.1"')
+    return Census(
+        calls=int(metric(text, "calls") or 0),
+        descriptors=sum(1 for _ in (own / "fd").iterdir()),
+        threads=sum(1 for _ in (own / "task").iterdir()),
+        processes=len(children),
+        tasks=None if tasks is None else int(tasks),
+        memory_mb=sum(map(_memory_kb, [pid, *children])) / 1024,
+        lags=None if beats is None or in_time is None else int(beats - in_time),
+    )
+
+
+def metric(text: str, name: str, label: str = "") -> float | None:
+    """One value of Prometheus' text format."""
+    labels = rf"\{{[^}}]*{re.escape(label)}[^}}]*\}}" if label else r"(?:\{\})?"
+    found = re.search(rf"^vividstream_{name}{labels} (\S+)$", text, re.MULTILINE)
+    return float(found[1]) if found else None
+
+
+def _descendants(pid: int) -> list[int]:
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
+    except OSError:
+        return []
+    direct = [int(child) for child in children]
+    return [*direct, *(one for child in direct for one in _descendants(child))]
+
+
+def _memory_kb(pid: int) -> int:
+    """Proportional set size: a page that n processes share counts as 1/n in each."""
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8")
+    except OSError:
+        return 0
+    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
