@@ -45,7 +45,7 @@ async def connected_under(datagrams: tuple[bytes, ...]) -> tuple[bool, int]:
                 for target in targets:
                     for datagram in datagrams * 3:
                         stranger.sendto(datagram, target)
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(0.004)
 
     spraying = asyncio.create_task(spray())
     try:
@@ -62,7 +62,7 @@ async def connected_under(datagrams: tuple[bytes, ...]) -> tuple[bool, int]:
 
 
 async def settled(one: RTCPeerConnection, other: RTCPeerConnection) -> bool:
-    async with asyncio.timeout(8):
+    async with asyncio.timeout(20):
         while "failed" not in (one.connectionState, other.connectionState):
             if one.connectionState == other.connectionState == "connected":
                 return True
