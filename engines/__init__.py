@@ -20,7 +20,12 @@ from engines.errors import (
 )
 from engines.identity import Identity, Manifest
 from engines.identity_store import IdentityStore
+from engines.liveness import Challenge, Watched, check_clip, looks_of, new_challenge, watch_clip
+from engines.marks.detect import Finding, detect_mark
+from engines.marks.invisible import Marker
 from engines.marks.label import draw_label
+from engines.marks.own import own_payload
+from engines.marks.payload import Payload
 from engines.pool import EnginePool
 from engines.registry import engine_names, engines_here
 from engines.session import Session, SessionState, load
@@ -34,20 +39,24 @@ from engines.types import Box, Rgb, Status, StepResult, TrackedFace, Tracking
 __all__ = [
     "Agreement",
     "Box",
+    "Challenge",
     "ConsentEnded",
     "ConsentMissing",
     "EngineBusy",
     "EngineFault",
     "EnginePool",
     "EngineUnavailable",
+    "Finding",
     "Identity",
     "IdentityError",
     "IdentityStore",
     "KeyFault",
     "LocalKey",
     "Manifest",
+    "Marker",
     "MediaError",
     "NotGenuine",
+    "Payload",
     "Rgb",
     "Session",
     "SessionState",
@@ -61,10 +70,13 @@ __all__ = [
     "UnknownEngine",
     "UnsuitablePhoto",
     "VividError",
+    "Watched",
     "WeightsError",
     "agree",
     "blurred_scene",
     "canonical",
+    "check_clip",
+    "detect_mark",
     "draw_label",
     "engine_names",
     "engines_here",
@@ -73,8 +85,12 @@ __all__ = [
     "is_signed",
     "load",
     "local_key",
+    "looks_of",
     "nearest",
+    "new_challenge",
+    "own_payload",
     "records_directory",
     "standby_card",
+    "watch_clip",
     "write_whole",
 ]

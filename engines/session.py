@@ -12,7 +12,9 @@ import numpy as np
 from engines import registry
 from engines.errors import EngineFault, SettingError, VividError
 from engines.identity import Identity
+from engines.marks.invisible import Marker
 from engines.marks.label import draw_label
+from engines.marks.own import own_payload
 from engines.pool import EnginePool
 from engines.settings import SwapSettings
 from engines.standby import blurred_scene, hide_face
@@ -79,6 +81,7 @@ class Session:
             self._close_pool()
             raise
         self.why = "; ".join(filter(None, (self.why, self._drawer.why)))
+        self.marker: Marker | None = Marker(own_payload())  # taken away only to measure what an engine draws
         self._identity = identity
         self._tracker: FaceTracker | None = None
         self._occluder: Occluder | None = None
@@ -130,9 +133,9 @@ class Session:
             self._pool.close()
 
     def standby(self, rgb_HW3: Rgb) -> Rgb:
-        """The standby picture for this frame, labelled: the scene blurred beyond recognition."""
+        """The standby picture for this frame, marked: the scene blurred beyond recognition."""
         picture = blurred_scene(_plain(rgb_HW3))
-        self._label(picture)
+        self._mark(picture)
         return picture
 
     def step(self, state: SessionState, rgb_HW3: Rgb, captured_s: float) -> StepResult:
@@ -165,7 +168,7 @@ class Session:
             watch.lap("draw")
         if not drawn:
             return self._without(state, rgb_HW3, captured_s, found, watch)
-        self._label(picture)
+        self._mark(picture)
         state.last_good, state.last_good_s = picture, captured_s
         watch.lap("label")
         return StepResult(picture.copy(), Status.DRAWN, found, watch.stage_ms)
@@ -231,9 +234,14 @@ class Session:
         watch.lap("standby")
         return StepResult(picture, status, found, watch.stage_ms)
 
-    def _label(self, picture: Rgb) -> None:
+    def _mark(self, picture: Rgb) -> None:
+        """The visible label, then the invisible mark, which no setting switches off. Only a picture that nobody drew
+        on and that says nothing (the engine passthrough, without a label) stays as it came.
+        """
         if self.settings.label:
             draw_label(picture)
+        if self.marker is not None and (self._drawer.needs_face or self.settings.label):
+            self.marker.apply(picture)
 
 
 def _forget(state: SessionState, tracking: Tracking, captured_s: float) -> None:

@@ -173,6 +173,7 @@ def swaps_of(config: SwapEvalConfig, say: Say) -> Iterator[tuple[list[Swap], Ori
         return
     settings = swap_settings(config.engine, config.set)
     session = load(settings)
+    session.marker = None  # what the engine draws is measured, not the mark
     try:
         origin = of_engine(settings, session.why)
         session.warm_up(SIZE_PX, SIZE_PX)

@@ -174,6 +174,7 @@ def run(data: Path, settings: SwapSettings, quick: bool, say: Say, keep: Path | 
     if judge is None:
         say("no judge of identity: pip install 'vividstream[eval]' brings one; its column stays empty")
     session = load(settings)
+    session.marker = None  # what the engine draws is measured, not the mark
     measured: list[Measured] = []
     refused: list[int] = []
     start_s = time.monotonic()

@@ -242,9 +242,16 @@ def test_somebody_who_walks_in_is_blurred(session: Session, frames: Sequence[Rgb
 @pytest.mark.parametrize("edge", ["left", "right"])
 @pytest.mark.parametrize(("face_px", "pace_px"), [(50, 8), (64, 4), (76, 16)])
 def test_a_small_face_that_slides_in_is_never_raw(
-    session: Session, shared_data: Path, guest: Actor, edge: str, face_px: int, pace_px: int
+    session: Session,
+    shared_data: Path,
+    guest: Actor,
+    edge: str,
+    face_px: int,
+    pace_px: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """From a third of it on; and it is the newcomer that is hidden, not the person who is swapped."""
+    monkeypatch.setattr(session, "marker", None)
     room = [np.ascontiguousarray(frame) for frame in clip(shared_data / "clips" / "asl" / "asl_eat.mkv", 24)]
     side_px = round(2.3 * face_px)  # what Actor cuts out about the face
     half_px, width = 0.35 * face_px, room[0].shape[1]
@@ -416,6 +423,7 @@ def test_an_empty_room_is_shown_only_if_asked_and_only_while_nobody_is_there(
 ) -> None:
     room = np.full((360, 640, 3), (120, 110, 100), np.uint8)
     room[200:] = (70, 60, 50)
+    monkeypatch.setattr(session, "marker", None)
     assert session.step(session.init(), room, 0.0).status is Status.WARMING
     session.settings = SwapSettings(engine="proxy", without_face="show", label=False)
     state = session.init()

@@ -1,0 +1,373 @@
+"""Is a video marked, and what does the mark say? From frames alone; nothing of the original is needed.
+
+1. Each frame is brought to one height, and what is of a chip's size is kept: a small box mean less a large one, over
+   the square of its local spread. Smooth walls then count, hair and edges hardly do. Frames are added up.
+2. The result is folded into one tile and correlated with the chips that are always the same, at every shift.
+3. First where the mark lies in an uncropped frame; then, if that is not enough, at every place and some 320 sizes,
+   mirrored too.
+4. At the best places the code is read; its CRC says whether it was read right.
+
+The scores are in standard deviations of the same correlation at all other shifts of the same frame, so a picture's own
+texture sets its own bar. How likely an unmarked clip is to score as high was fitted on unmarked clips (`NULL`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.errors import SettingError
+from engines.jit import kernel
+from engines.marks.pattern import (
+    CHIPS_ACROSS_SHORTER_SIDE,
+    TILE_COLUMNS,
+    TILE_ROWS,
+    chip_px,
+    soft_bits,
+    spread,
+    sync_tile,
+)
+from engines.marks.payload import CRC_BITS, Payload, decode, encode
+from engines.types import Floats, Rgb
+
+WORKING_PX = 360  # shorter side at which frames are looked at: a chip of an uncropped frame is then 6 pixels
+SAMPLES = 4  # a chip's side in the folded tile
+LARGEST_WORKING_PX = 720
+CLIP = 2.5
+FLOOR = 0.3  # steps of brightness: below this, spread is the codec's rounding
+SMALLEST, LARGEST, STEP = 0.45, 2.2, 0.005  # size of a chip over that in an uncropped frame
+GROUPS = 7  # runs of sizes that are filtered alike
+TRIED = 12  # places whose code is read
+SEARCH_FRAMES = 8
+CHIP_PX = 6.5  # a chip's side where places are sought
+MOST_FRAMES = 32
+LEAST_PX = 64  # of the shorter side: below, a chip is smaller than a pixel
+
+ALARM = 1e-6  # false alarms a clip
+# Fitted on unmarked clips, and checked on others: docs/benchmarks, `python -m benchmarks.marks --null`.
+NULL_WIDTH = 1.0  # of scores at one place, in the standard deviations that they are measured in
+ALIGNED_LOOKS = 9.0
+SEARCHED_LOOKS = 2e6  # as many independent looks have maxima like a search's
+
+
+@kernel
+def luma_of(rgb_HW3: Rgb) -> Floats:
+    """Brightness, 0..255: float32 [H, W]."""
+    rows, columns = rgb_HW3.shape[:2]
+    out = np.empty((rows, columns), np.float32)
+    for y in range(rows):
+        for x in range(columns):
+            red, green, blue = rgb_HW3[y, x, 0], rgb_HW3[y, x, 1], rgb_HW3[y, x, 2]
+            out[y, x] = np.float32(0.299) * red + np.float32(0.587) * green + np.float32(0.114) * blue
+    return out
+
+
+@kernel
+def resized(plane_HW: Floats, height_px: int, width_px: int) -> Floats:
+    """Another size: a mean with falling weights where it shrinks, straight lines where it grows."""
+    rows, columns = plane_HW.shape
+    across = np.empty((rows, width_px), np.float32)
+    out = np.zeros((height_px, width_px), np.float32)
+    scale_x, scale_y = columns / width_px, rows / height_px
+    reach_x, reach_y = max(scale_x, 1.0), max(scale_y, 1.0)
+    for x in range(width_px):
+        centre = (x + 0.5) * scale_x - 0.5
+        first, last = math.ceil(centre - reach_x), math.floor(centre + reach_x)
+        weights = 0.0
+        for k in range(first, last + 1):
+            weights += 1 - abs(k - centre) / reach_x
+        for y in range(rows):
+            total = 0.0
+            for k in range(first, last + 1):
+                total += (1 - abs(k - centre) / reach_x) * plane_HW[y, min(max(k, 0), columns - 1)]
+            across[y, x] = total / weights
+    for y in range(height_px):
+        centre = (y + 0.5) * scale_y - 0.5
+        weights = 0.0
+        for k in range(math.ceil(centre - reach_y), math.floor(centre + reach_y) + 1):
+            share = 1 - abs(k - centre) / reach_y
+            weights += share
+            row = min(max(k, 0), rows - 1)
+            for x in range(width_px):
+                out[y, x] += np.float32(share) * across[row, x]
+        for x in range(width_px):
+            out[y, x] /= np.float32(weights)
+    return out
+
+
+@kernel
+def box_mean(plane_HW: Floats, reach_px: int) -> Floats:
+    """Mean over a square of 2 * reach + 1 pixels, cut off at the edges."""
+    rows, columns = plane_HW.shape
+    across = np.empty((rows, columns), np.float32)
+    for y in range(rows):
+        total = 0.0
+        for x in range(min(reach_px, columns)):
+            total += plane_HW[y, x]
+        for x in range(columns):
+            if x + reach_px < columns:
+                total += plane_HW[y, x + reach_px]
+            if x - reach_px - 1 >= 0:
+                total -= plane_HW[y, x - reach_px - 1]
+            across[y, x] = total / (min(x + reach_px, columns - 1) - max(x - reach_px, 0) + 1)
+    out = np.empty((rows, columns), np.float32)
+    sums = np.zeros(columns, np.float64)
+    for y in range(min(reach_px, rows)):
+        for x in range(columns):
+            sums[x] += across[y, x]
+    for y in range(rows):
+        if y + reach_px < rows:
+            for x in range(columns):
+                sums[x] += across[y + reach_px, x]
+        if y - reach_px - 1 >= 0:
+            for x in range(columns):
+                sums[x] -= across[y - reach_px - 1, x]
+        count = min(y + reach_px, rows - 1) - max(y - reach_px, 0) + 1
+        for x in range(columns):
+            out[y, x] = sums[x] / count
+    return out
+
+
+def chips_kept(luma_HW: Floats, side_px: float) -> Floats:
+    """What is of a chip's size, over the square of its local spread: what a mark of even strength weighs at best."""
+    band = box_mean(luma_HW, max(round(side_px * 0.2), 1)) - box_mean(luma_HW, max(round(side_px * 0.8), 2))
+    energy = box_mean(np.asarray(band * band, np.float32), max(round(side_px * 0.7), 3))
+    spread_HW = np.sqrt(np.maximum(energy, 0)) + np.float32(FLOOR)
+    return np.asarray(np.clip(band / spread_HW, -CLIP, CLIP) / spread_HW, np.float32)
+
+
+@kernel
+def fold(plane_HW: Floats, rows: int, columns: int, samples_per_px: float) -> Floats:
+    """Sums a plane into one tile of [rows, columns] samples, upper left corner on upper left corner, repeating."""
+    out = np.zeros((rows, columns), np.float32)
+    place = np.empty(plane_HW.shape[1], np.int64)
+    for x in range(plane_HW.shape[1]):
+        place[x] = int((x + 0.5) * samples_per_px) % columns
+    for y in range(plane_HW.shape[0]):
+        row = int((y + 0.5) * samples_per_px) % rows
+        for x in range(plane_HW.shape[1]):
+            out[row, place[x]] += plane_HW[y, x]
+    return out
+
+
+@lru_cache(maxsize=2)
+def _reference(mirrored: bool) -> NDArray[np.complex128]:
+    """The known chips as they look in a folded tile, transformed and conjugated."""
+    shaped = spread(sync_tile(), TILE_ROWS * SAMPLES, TILE_COLUMNS * SAMPLES, SAMPLES)
+    return np.asarray(np.conj(np.fft.rfft2(shaped[:, ::-1] if mirrored else shaped)))
+
+
+def correlate(folded: Floats, mirrored: bool = False) -> Floats:
+    """How well the known chips fit at each shift of the tile, in standard deviations: float32 [rows, columns]."""
+    scores = np.fft.irfft2(np.fft.rfft2(folded - folded.mean()) * _reference(mirrored), folded.shape)
+    return np.asarray((scores - scores.mean()) / max(float(scores.std()), 1e-12), np.float32)
+
+
+def read(folded: Floats, row: int, column: int, mirrored: bool) -> Floats:
+    """The chips of a tile that lies at a shift, float32 [TILE_ROWS, TILE_COLUMNS]."""
+    tile = np.roll(folded, (-row, -column), (0, 1))
+    if mirrored:
+        tile = tile[:, ::-1]
+    smooth = box_mean(np.ascontiguousarray(tile), 1)
+    middle = SAMPLES // 2
+    return np.asarray(smooth[middle - 1 :: SAMPLES, middle - 1 :: SAMPLES] + smooth[middle::SAMPLES, middle::SAMPLES])
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found in a video.
+
+    marked                whether it carries the mark, at no more than ALARM false alarms a clip
+    confidence            0..1, one less the chance that an unmarked clip looks as marked as this one
+    false_positive_log10  that chance, as a power of ten
+    payload               what the mark says; None where there is none, or it is too weak to be read
+    frames                frames that were looked at
+    bit_errors            share of the code's bits that arrived wrong; None where there is no payload
+    scale                 size of the mark over that in an uncropped frame of this size
+    mirrored              whether it was found mirrored
+    why                   one sentence for a person
+    """
+
+    marked: bool
+    confidence: float
+    false_positive_log10: float
+    payload: Payload | None
+    frames: int
+    bit_errors: float | None = None
+    scale: float = 1.0
+    mirrored: bool = False
+    score: float = 0.0
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the mark may lie: size of its chips over that in an uncropped frame, shift of the tile in samples."""
+
+    score: float
+    scale: float
+    row: int
+    column: int
+    mirrored: bool
+    folded: Floats
+
+
+class Gathered:
+    """Brightness of frames, spread over however many come: every frame at first, then every second, every fourth."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.every, self.seen = most, 1, 0
+        self.luma: list[Floats] = []
+
+    def add(self, rgb_HW3: Rgb) -> None:
+        if min(rgb_HW3.shape[:2]) < LEAST_PX:
+            raise SettingError(f"frames of {list(rgb_HW3.shape[:2])} pixels are too small to hold a mark")
+        if self.seen % self.every == 0:
+            if len(self.luma) == self.most:
+                self.luma, self.every = self.luma[::2], self.every * 2
+            if self.seen % self.every == 0:
+                self.luma.append(_working(rgb_HW3))
+                if self.luma[-1].shape != self.luma[0].shape:
+                    raise SettingError("the frames differ in size")
+        self.seen += 1
+
+
+def _working(rgb_HW3: Rgb) -> Floats:
+    height, width = rgb_HW3.shape[:2]
+    shrink = min(LARGEST_WORKING_PX / min(height, width), 1.0)
+    luma = luma_of(np.ascontiguousarray(rgb_HW3))
+    return luma if shrink == 1 else resized(luma, round(height * shrink), round(width * shrink))
+
+
+def plane_at(luma: list[Floats], shorter_px: int, scale: float) -> Floats:
+    """What all frames say about chips of about that scale, with the shorter side brought to `shorter_px`."""
+    height, width = luma[0].shape
+    size = shorter_px / min(height, width)
+    rows, columns = round(height * size), round(width * size)
+    total = np.zeros((rows, columns), np.float32)
+    for plane in luma:
+        total += chips_kept(resized(plane, rows, columns), scale * chip_px(rows, columns))
+    return total
+
+
+def _folded(plane: Floats, scale: float) -> Floats:
+    return fold(plane, TILE_ROWS * SAMPLES, TILE_COLUMNS * SAMPLES, SAMPLES / (scale * chip_px(*plane.shape)))
+
+
+def aligned(luma: list[Floats]) -> Place:
+    """The mark where it lies in an uncropped frame, give or take a quarter of a chip."""
+    folded = _folded(plane_at(luma, WORKING_PX, 1.0), 1.0)
+    scores = correlate(folded)
+    near = [(float(scores[row, column]), row, column) for row in (-1, 0, 1) for column in (-1, 0, 1)]
+    score, row, column = max(near)
+    return Place(score, 1.0, row, column, False, folded)
+
+
+def searched(luma: list[Floats]) -> list[Place]:
+    """The likeliest places anywhere, at any size, best first: sought in a few frames, the best looked at in all."""
+    few = luma[:: -(-len(luma) // SEARCH_FRAMES)]
+    found: list[Place] = []
+    for scales in _groups():
+        found = _best([*found, *_places(few, scales, (False, True))])
+    best = found[0]
+    again = best.scale * np.exp(STEP / 2 * np.arange(-2, 3)).astype(np.float32)
+    return _best([*found, *_places(luma, again, (best.mirrored,))])
+
+
+def _places(luma: list[Floats], scales: Floats, mirrorings: tuple[bool, ...]) -> Iterator[Place]:
+    """The likeliest place at each of a few sizes that are filtered alike."""
+    middle = float(scales[len(scales) // 2])
+    plane = plane_at(luma, round(CHIP_PX * CHIPS_ACROSS_SHORTER_SIDE / middle), middle)
+    for scale in scales:
+        folded = _folded(plane, float(scale))
+        for mirrored in mirrorings:
+            scores = correlate(folded, mirrored)
+            row, column = np.unravel_index(int(scores.argmax()), scores.shape)
+            yield Place(float(scores[row, column]), float(scale), int(row), int(column), mirrored, folded)
+
+
+def _best(places: list[Place]) -> list[Place]:
+    return sorted(places, key=lambda place: -place.score)[:TRIED]
+
+
+def _groups() -> list[Floats]:
+    """All sizes that are tried, in runs that are filtered alike."""
+    count = math.ceil(math.log(LARGEST / SMALLEST) / STEP)
+    return np.array_split((SMALLEST * np.exp(STEP * np.arange(count + 1))).astype(np.float32), GROUPS)
+
+
+def tail_log10(score: float) -> float:
+    """Chance that a Gaussian is above `score` standard deviations, as a power of ten."""
+    if score < 5:
+        return math.log10(0.5 * math.erfc(score / math.sqrt(2)))
+    return (-score * score / 2 - math.log(score * math.sqrt(2 * math.pi))) / math.log(10)
+
+
+def alarm_log10(score: float, looks: float, codes_read: int = 0) -> float:
+    """Chance of a score at least so high among `looks` independent ones without a mark; with `codes_read`, that one of
+    so many codes passes its CRC too. A power of ten, at most 0. Twice the chance: there are two ways to be marked.
+    """
+    chance = min(tail_log10(score / NULL_WIDTH) + math.log10(looks), 0.0)
+    if codes_read:
+        chance += math.log10(codes_read) - CRC_BITS * math.log10(2)
+    return min(chance + math.log10(2), 0.0)
+
+
+def _judged(places: list[Place], looks: float, frames: int) -> Finding:
+    """The verdict on places of one look, best first."""
+    best = places[0]
+    alarm, payload, errors = alarm_log10(best.score, looks), None, None
+    for place in places:
+        soft = soft_bits(read(place.folded, place.row, place.column, place.mirrored))
+        payload = decode(soft)
+        if payload is not None:
+            best, errors = place, float(np.mean(np.sign(soft) != encode(payload)))
+            alarm = min(alarm, alarm_log10(place.score, looks, len(places)))
+            break
+    marked = alarm <= math.log10(ALARM)
+    if not marked:
+        why = "no mark was found"
+    elif payload is None:
+        why = "the mark is there, but too weak to be read"
+    else:
+        why = "the mark is there and was read"
+    return Finding(
+        marked,
+        1 - 10**alarm,
+        alarm,
+        payload if marked else None,
+        frames,
+        errors if marked else None,
+        best.scale,
+        best.mirrored,
+        best.score,
+        why,
+    )
+
+
+def detect_mark(frames: Iterable[Rgb], most_frames: int = MOST_FRAMES, search: bool = True) -> Finding:
+    """Looks for the invisible mark.
+
+    frames       uint8 [H, W, 3], of one size, in order; two seconds of a clip are enough, more find weaker marks
+    most_frames  how many are looked at, spread evenly over all
+    search       also where the picture was cropped, put into another, or mirrored: about two seconds of processor time
+
+    Raises SettingError where there is no frame, or frames differ in size or are under 64 pixels.
+    """
+    gathered = Gathered(most_frames)
+    for frame in frames:
+        gathered.add(frame)
+    if not gathered.luma:
+        raise SettingError("there is no frame to look at")
+    count = len(gathered.luma)
+    found = _judged([aligned(gathered.luma)], ALIGNED_LOOKS, count)
+    if search and not (found.marked and found.payload):
+        anywhere = _judged(searched(gathered.luma), SEARCHED_LOOKS, count)
+        if anywhere.marked and (anywhere.payload or not found.marked):
+            found = anywhere
+    return found
