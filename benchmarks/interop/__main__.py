@@ -86,6 +86,11 @@ async def tried(name: str) -> list[Result]:
         return [Result(name, "", False, note=" ".join(f"{type(error).__name__}: {error}".split())[:160])]
 
 
+def _row(result: Result) -> list[str]:
+    first_s, fps = (str(value) if value else "" for value in (result.first_s, result.fps))
+    return [result.client, result.way, "yes" if result.works else "**no**", first_s, fps, result.size, result.note]
+
+
 @click.command(help=__doc__, context_settings={"max_content_width": 110})
 @click.argument("names", nargs=-1, type=click.Choice(tuple(CLIENTS)))
 @click.option("--write", is_flag=True, help="write docs/benchmarks/…-interop.md and .json")
@@ -105,16 +110,12 @@ def main(names: tuple[str, ...], write: bool, require: bool) -> None:
             print(f"{'works' if result.works else 'FAILS'}  {result.client}: {result.way}  {result.note}", flush=True)
         results += [replace(result, first_s=round(result.first_s, 2), fps=round(result.fps, 1)) for result in found]
     took_s = time.monotonic() - began_s
-    rows = [
-        [row[0], row[1], "yes" if row[2] else "**no**", *row[3:]]
-        for row in (tuple(asdict(r).values()) for r in results)
-    ]
-    text = table(HEAD, [[str(cell) if cell not in (0.0, "") else "" for cell in row] for row in rows])
+    text = table(HEAD, [_row(result) for result in results])
     if write:
         notes = [
             "Each client against `vividstream serve --engine passthrough` on this machine, other load included. What a "
-            "client sends is looked at by our own WHEP player, what a player shows is counted by itself; the other end of "
-            "it is our own WHIP sender, 640x480 at 30.",
+            "client sends is looked at by our own WHEP player. What a player shows is counted by itself; the other end "
+            "is our own WHIP sender then, 640x480 at 30.",
             *([f"Not tried: {', '.join(missing)}."] if missing else []),
         ]
         body = "\n\n".join([f"`python -m benchmarks.interop`, {took_s:.0f} s. {machine()}.", *notes, text])

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -145,11 +146,16 @@ class Bidi:
                 self._waiting.pop(said["id"]).set_result(said)
 
 
+def running(script: str) -> str:
+    """An expression that runs the script."""
+    return f"(async () => {{ {script}\n return 1; }})()"
+
+
 async def shown(evaluate: Evaluate, client: str, way: str, since_s: float, video: str = "", note: str = "") -> Result:
     """What a page of a browser shows, in a call that has begun at `since_s`."""
     expression = f"interop.shown({video})"
     async with asyncio.timeout(CONNECT_S):
-        while (now := await evaluate(expression))["frames"] < 2:
+        while (now := await evaluate(expression))["frames"] < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     first_s = time.monotonic() - since_s
     at_s = time.monotonic()
@@ -164,8 +170,7 @@ async def tried(name: str, version: str, browser: Any, server: str) -> list[Resu
     client, results = f"{name} {version}", []
     async with browser(server) as evaluate:
         since_s = time.monotonic()
-        await evaluate(SCRIPT.read_text() + ", true" if False else "0")
-        await evaluate(f"(async () => {{ {SCRIPT.read_text()} return 1; }})()")
+        await evaluate(running(SCRIPT.read_text()))
         await evaluate("document.getElementById('toggle').click()")
         results.append(await shown(evaluate, client, "page", since_s, "document.getElementById('result')"))
         await evaluate("document.getElementById('toggle').click()")
@@ -176,11 +181,11 @@ async def tried(name: str, version: str, browser: Any, server: str) -> list[Resu
         await evaluate(f"interop.send('/whip/{stream}', {{ trickle: true }})")
         sent = await seen_by_us(client, "WHIP in, trickle", server, stream, since_s)
         told = await evaluate("interop.pair()")
-        results.append(Result(**{**_fields(sent), "note": f"PATCH {_counts(told['statuses'][1:])}"}))
+        results.append(replace(sent, note=f"PATCH {_counts(told['statuses'][1:])}"))
         status = await evaluate("interop.restart()")
         since_s = time.monotonic()
         again = await seen_by_us(client, "WHIP in, after an ICE restart", server, stream, since_s, f"PATCH {status}")
-        results.append(Result(**{**_fields(again), "works": again.works and status == "200"}))
+        results.append(replace(again, works=again.works and status == "200"))
         await evaluate("interop.end()")
 
         async with own() as sender:
@@ -190,10 +195,6 @@ async def tried(name: str, version: str, browser: Any, server: str) -> list[Resu
             results.append(await shown(evaluate, client, "WHEP out, trickle", since_s))
             await evaluate("interop.end()")
     return results
-
-
-def _fields(result: Result) -> dict[str, Any]:
-    return {name: getattr(result, name) for name in Result.__dataclass_fields__}
 
 
 def _counts(statuses: list[int]) -> str:

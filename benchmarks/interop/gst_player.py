@@ -30,7 +30,8 @@ class Player:
         self.first_s: float | None = None
         self.pictures = self.sounds = 0
         self.size = ""
-        self.reply = self.offer = None
+        self.reply: Any = None
+        self.offer: Any = None
         self.since_s = time.monotonic()
         self.pipeline = Gst.Pipeline.new("player")
         self.webrtc = Gst.ElementFactory.make("webrtcbin", "webrtc")

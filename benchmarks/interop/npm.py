@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.interop.browsers import SCRIPT, chromium, shown
+from benchmarks.interop.browsers import SCRIPT, chromium, running, shown
 from benchmarks.interop.common import Missing, Result, own, seen_by_us
 
 PACKAGES = {"@eyevinn/whip-web-client": "1.1.7", "@eyevinn/webrtc-player": "0.13.0", "esbuild": "0.25.0"}
@@ -20,16 +20,22 @@ import { WebRTCPlayer } from "@eyevinn/webrtc-player";
 window.npm = { WHIPClient, WebRTCPlayer };
 """
 SEND = """(async () => {
-  const client = window.sending = new npm.WHIPClient({ endpoint: location.origin + "/whip/from-npm", opts: { iceServers: [], noTrickleIce: %s } });
+  const opts = { iceServers: [], noTrickleIce: %s };
+  const client = window.sending = new npm.WHIPClient({ endpoint: location.origin + "/whip/from-npm", opts });
   const fetched = window.fetched = [];
-  const original = window.fetch;
-  window.fetch = async (...given) => { const got = await original(...given); fetched.push([given[1]?.method, got.status]); return got; };
+  const original = window.original ??= window.fetch;
+  window.fetch = async (...given) => {
+    const got = await original(...given);
+    fetched.push([given[1]?.method, got.status]);
+    return got;
+  };
   const media = await navigator.mediaDevices.getUserMedia({ video: { width: 640, height: 480 }, audio: true });
   await client.ingest(media);
   return true;
 })()"""
 PLAY = """(async () => {
-  const video = document.body.appendChild(Object.assign(document.createElement("video"), { muted: true, autoplay: true, id: "npm" }));
+  const video = Object.assign(document.createElement("video"), { muted: true, autoplay: true, id: "npm" });
+  document.body.appendChild(video);
   const player = window.playing = new npm.WebRTCPlayer({ video, type: "whep", iceServers: [], debug: false });
   await player.load(new URL(location.origin + "/whep/to-npm"));
   return true;
@@ -58,7 +64,7 @@ async def packages(server: str, folder: Path) -> list[Result]:
     player_name = f"@eyevinn/webrtc-player {PACKAGES['@eyevinn/webrtc-player']}"
     async with chromium(server) as evaluate:
         for part in (SCRIPT.read_text(), script):
-            await evaluate(f"(async () => {{ {part}\n return 1; }})()")
+            await evaluate(running(part))
         for trickle in (True, False):
             since_s = time.monotonic()
             await evaluate(SEND % ("false" if trickle else "true"))

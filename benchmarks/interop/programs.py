@@ -89,7 +89,8 @@ async def _whip_client(server: str, library: Path) -> list[Result]:
 async def gstreamer(server: str) -> list[Result]:
     """A player of webrtcbin."""
     python = "/usr/bin/python3"
-    found = subprocess.run([python, "-c", "import gi; gi.require_version('GstWebRTC', '1.0')"], capture_output=True)
+    asks = [python, "-c", "import gi; gi.require_version('GstWebRTC', '1.0')"]
+    found = await asyncio.to_thread(subprocess.run, asks, capture_output=True)
     if found.returncode != 0:
         raise Missing("python3-gi gir1.2-gst-plugins-bad-1.0")
     async with own() as sender:

@@ -10,10 +10,11 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from aiortc import RTCIceServer
 
-from benchmarks.interop.browsers import SCRIPT, chromium, shown
+from benchmarks.interop.browsers import SCRIPT, chromium, running
 from benchmarks.interop.common import LEAST_FPS, LOOK_S, Missing, Result, own, seen_by_us, serving
 from benchmarks.interop.programs import debian_version
 
@@ -23,7 +24,7 @@ LINK = re.compile(r'<([^>]+)>; rel="ice-server"(?:; username="([^"]+)"; credenti
 
 @asynccontextmanager
 async def coturn() -> AsyncIterator[int]:
-    """coturn on a free port of 127.0.0.1, with a shared secret. Loopback peers are allowed: there is nobody else here."""
+    """coturn on a free port of 127.0.0.1, with a shared secret. Loopback peers are allowed: there are no others."""
     path = shutil.which("turnserver")
     if path is None:
         raise Missing("coturn")
@@ -33,8 +34,8 @@ async def coturn() -> AsyncIterator[int]:
     with tempfile.TemporaryDirectory() as folder:
         process = await asyncio.create_subprocess_exec(
             path, "-n", "--listening-ip=127.0.0.1", "--relay-ip=127.0.0.1", f"--listening-port={port}",
-            "--use-auth-secret", f"--static-auth-secret={SECRET}", "--realm=interop", "--no-tls", "--no-dtls", "--no-cli",
-            "--allow-loopback-peers", "--no-multicast-peers", "--no-tcp-relay", "--log-file=stdout",
+            "--use-auth-secret", f"--static-auth-secret={SECRET}", "--realm=interop", "--no-tls", "--no-dtls",
+            "--no-cli", "--allow-loopback-peers", "--no-multicast-peers", "--no-tcp-relay", "--log-file=stdout",
             f"--pidfile={folder}/pid", f"--userdb={folder}/db",
             cwd=folder, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
@@ -90,21 +91,11 @@ async def relayed() -> list[Result]:
 
 async def _chromium(client: str, server: str) -> Result:
     async with chromium(server) as evaluate:
-        await evaluate(f"(async () => {{ {SCRIPT.read_text()} return 1; }})()")
+        await evaluate(running(SCRIPT.read_text()))
         servers = "(await (await fetch('/ice')).json()).iceServers"
         since_s = time.monotonic()
         await evaluate(f"(async () => interop.send('/whip/c', {{ relayOnly: true, iceServers: {servers} }}))()")
-        sent = await seen_by_us_relayed(client, server, since_s)
-        told = await evaluate("interop.pair()")
-        note = f"local candidate: {', '.join(map(str, told['local']))}"
-        return Result(
-            client, sent.way, sent.works and told["local"] == ["relay"], sent.first_s, sent.fps, sent.size, note
-        )
-
-
-async def seen_by_us_relayed(client: str, server: str, since_s: float) -> Result:
-    """Our own player reaches the server at its relay; it needs none itself."""
-    return await seen_by_us(client, "Chromium, WHIP in, relay only", server, "c", since_s)
-
-
-__all__ = ["coturn", "relayed", "servers_of", "shown"]
+        sent = await seen_by_us(client, "Chromium, WHIP in, relay only", server, "c", since_s)
+        local = (await evaluate("interop.pair()"))["local"]
+        note = f"local candidate: {', '.join(map(str, local))}"
+        return replace(sent, works=sent.works and local == ["relay"], note=note)
