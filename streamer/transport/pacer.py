@@ -13,7 +13,8 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-BURST_S = 0.040  # of the bit rate may leave at once: one average picture at 25 to 30 a second
+BURST_S = 0.050  # of the bit rate may leave at once: an average picture and a half at 30 a second
+MOST_BURST_S = 0.150  # where pictures are fewer, and larger
 LEAST_BURST_BYTES = 4_000
 FACTOR = 2.5
 LONGEST_WAIT_S = 0.060
@@ -27,6 +28,7 @@ class Pacer(Generic[T]):
 
     bps: int = 1_000_000
     longest_wait_s: float = LONGEST_WAIT_S
+    burst_s: float = BURST_S
     refused: int = 0
     _urgent: deque[tuple[T, int]] = field(default_factory=deque)
     _queue: deque[tuple[T, int]] = field(default_factory=deque)
@@ -86,7 +88,7 @@ class Pacer(Generic[T]):
 
     def _fill(self, now_s: float) -> None:
         if self._filled_s is not None:
-            most_bytes = max(self.bps / 8 * BURST_S, LEAST_BURST_BYTES)
+            most_bytes = max(self.bps / 8 * self.burst_s, LEAST_BURST_BYTES)
             earned_bytes = max(now_s - self._filled_s, 0.0) * self._speed()
             self._allowance_bytes = min(self._allowance_bytes + earned_bytes, most_bytes)
         self._filled_s = now_s

@@ -54,7 +54,7 @@ from streamer.encoding.settings import EncodingSettings
 from streamer.transport.extensions import FirstPacket, SendExtensions, has_transport_feedback, header_block, ntp
 from streamer.transport.feedback import SentLog, TransportFeedback
 from streamer.transport.history import History, KeyLimit, SentPacket
-from streamer.transport.pacer import LONGEST_WAIT_S, SHORT_WAIT_S, Pacer
+from streamer.transport.pacer import BURST_S, LONGEST_WAIT_S, MOST_BURST_S, SHORT_WAIT_S, Pacer
 from streamer.transport.rate import RateLimits, SendRate
 from streamer.transport.round_trip import RoundTrip
 from streamer.transport.source_filter import round_trip_of
@@ -83,6 +83,7 @@ BITS_PER_PIXEL = 0.12  # a person is then coded with 46 dB and more (docs/benchm
 PACKET_OVERHEAD_BYTES = 44  # SRTP 16, UDP 8, IPv4 20: what the link carries beside the RTP packet
 FIRST_SHARE = 0.9  # of the rate that is picture, until it is measured
 SHARE_WEIGHT = 0.02
+PERIOD_WEIGHT = 0.1
 RATE_STEP = 0.02  # smaller changes are not worth telling the encoder
 BEHIND_S = 0.030  # the next picture is not coded while packets would wait for so long
 LATE_S = 0.120  # a picture that came while packets wait for so long is not coded at all
@@ -160,6 +161,8 @@ class PictureSender(RTCRtpSender):
         self._reports: deque[tuple[int, float]] = deque(maxlen=MOST_REPORTS)  # (middle of its NTP time, when)
         self._last_sent: tuple[int, float] | None = None  # (RTP timestamp, unix seconds)
         self._payload_type = 0
+        self._period_s = 1 / 30
+        self._last_s: float | None = None
         self._waiting = asyncio.Event()
         self._followers: list[Callable[[int], None]] = []
         self._followed_bps = 0
@@ -386,6 +389,7 @@ class PictureSender(RTCRtpSender):
         """Makes the packets of a picture and queues them."""
         timestamp = (self.rtp_origin + picture.rtp_timestamp) % (1 << 32)
         captured_unix_s = time.time() - (now_s - picture.times.first_packet_s)
+        self._note_period(timestamp_s=picture.rtp_timestamp / RTP_CLOCK_HZ)
         first = FirstPacket(captured_unix_s, PLAYOUT_DELAY_MS)
         last = len(picture.payloads) - 1
         for index, payload in enumerate(picture.payloads):
@@ -396,6 +400,13 @@ class PictureSender(RTCRtpSender):
             self.history.keep(packet)
         self._counted.update(pictures=1, key_pictures=int(picture.is_key))
         self._waiting.set()
+
+    def _note_period(self, timestamp_s: float) -> None:
+        """How far apart pictures are: one and a half of them may leave at once."""
+        if self._last_s is not None and 0 < timestamp_s - self._last_s < 1:
+            self._period_s += PERIOD_WEIGHT * (timestamp_s - self._last_s - self._period_s)
+        self._last_s = timestamp_s
+        self._pacer.burst_s = min(max(1.5 * self._period_s, BURST_S), MOST_BURST_S)
 
     async def _pump(self) -> None:
         """Sends what the pacer held back, until cancelled."""
