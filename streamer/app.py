@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import logging
 import signal
 import socket
@@ -99,7 +100,7 @@ def create_app(
     identities = store if store is not None else IdentityStore(config.identities_dir)
 
     async def life(app: web.Application) -> AsyncIterator[None]:
-        pin.install(app[GATE].policy, config.encoding, loopback=config.is_loopback)
+        pin.install(app[GATE].policy, config.encoding, loopback=config.is_loopback, udp_ports=config.reach.ports)
         workers = tuple(Worker[CameraPicture]() for _ in range(config.workers))
         for worker in workers:
             worker.start()
@@ -166,6 +167,8 @@ async def _serve(config: ServerConfig, ready: Callable[[str], None]) -> None:
         await asyncio.wait((warming, stopping), return_when=asyncio.FIRST_COMPLETED)
         if warming.done():
             await warming
+            gc.collect()
+            gc.freeze()  # what is loaded stays: looking through all of it again stopped everything for 100 ms
             ready(f"vividstream is ready: {address}")
         await stopping
         warming.cancel()
