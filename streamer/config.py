@@ -7,7 +7,7 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from engines import StrictModel, SwapSettings
 from streamer.encoding.settings import EncodingSettings
@@ -53,6 +53,36 @@ class ReachSettings(StrictModel):
     udp_ports: str | None = Field(None, pattern=r"^\d{1,5}-\d{1,5}$", description="UDP ports of calls (50000-50099)")
     max_viewers: int = Field(4, ge=0, le=64, description="WHEP players at the same time, of all streams together")
     overflow: tuple[str, ...] = Field((), description="address of another server that takes calls when this is full")
+
+    @field_validator("udp_ports")
+    @classmethod
+    def _is_a_range(cls, text: str | None) -> str | None:
+        if text is not None:
+            first, last = (int(port) for port in text.split("-"))
+            if not 1024 <= first <= last <= 65_535:
+                raise ValueError("must be first-last, 1024 to 65535")
+        return text
+
+    @field_validator("announce")
+    @classmethod
+    def _is_an_address(cls, text: str | None) -> str | None:
+        return None if text is None else str(ip_address(text))
+
+    @model_validator(mode="after")
+    def _has_both(self) -> Self:
+        if (self.turn_server is None) != (self.turn_secret is None):
+            raise ValueError("turn_server and turn_secret belong together")
+        if self.relay_only and self.turn_server is None:
+            raise ValueError("relay_only needs turn_server")
+        return self
+
+    @property
+    def ports(self) -> tuple[int, int] | None:
+        """First and last UDP port of calls."""
+        if self.udp_ports is None:
+            return None
+        first, last = self.udp_ports.split("-")
+        return int(first), int(last)
 
 
 class ServerConfig(StrictModel):
