@@ -22,7 +22,7 @@ from aiortc.rtcrtpsender import RTCRtpSender
 from engines import VividError
 from streamer.encoding.settings import EncodingSettings
 from streamer.guards.addresses import AddressPolicy
-from streamer.transport import ciphers, extensions, feedback, hardening, ice_restart, receiver, sender, sound
+from streamer.transport import ciphers, extensions, feedback, hardening, ice_restart, ports, receiver, sender, sound
 from streamer.transport.receiver import make_receiver
 from streamer.transport.source_filter import FilteredStunProtocol
 
@@ -108,13 +108,17 @@ def check() -> None:
 
 
 def install(
-    policy: AddressPolicy | None = None, encoding: EncodingSettings | None = None, loopback: bool = False
+    policy: AddressPolicy | None = None,
+    encoding: EncodingSettings | None = None,
+    loopback: bool = False,
+    udp_ports: tuple[int, int] | None = None,
 ) -> None:
     """Checks, then makes every change to aiortc and aioice, for this process. What was made before is replaced.
 
     policy    which addresses calls may come from (see streamer/guards/addresses.py)
     encoding  how outgoing pictures are coded
     loopback  the server is reached from this machine, so calls may come over 127.0.0.1
+    udp_ports first and last port that calls may use; None: any
     """
     uninstall()
     check()
@@ -127,6 +131,7 @@ def install(
             piece.install(changes)
         sender.install(changes, encoding)
         hardening.install(changes, policy)
+        ports.install(changes, udp_ports)
         if loopback:
             changes.replace(aioice.ice, "get_host_addresses", with_loopback(aioice.ice.get_host_addresses))
     except WrongVersion:
@@ -141,12 +146,12 @@ def uninstall() -> None:
 
 
 @contextmanager
-def installed(loopback: bool = False) -> Iterator[None]:
+def installed(loopback: bool = False, udp_ports: tuple[int, int] | None = None) -> Iterator[None]:
     """All changes, within a `with`; afterwards those that were made before."""
     before, _made[:] = _made[:], []
     for changes in reversed(before):
         changes.undo()
-    install(loopback=loopback)
+    install(loopback=loopback, udp_ports=udp_ports)
     try:
         yield
     finally:
