@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from streamer.transport.nack import Missing, Wanted, answered_in_s
 from streamer.transport.payload import Part
 from streamer.transport.round_trip import RoundTrip
-from streamer.transport.types import CodedPicture, ReceiveCounters, VideoCodec
+from streamer.transport.types import RTP_CLOCK_HZ, CodedPicture, ReceiveCounters, VideoCodec
 
 LEAST_DEADLINE_S, MOST_DEADLINE_S = 0.1, 1.0
 LATE = "a packet is late"
@@ -151,6 +151,8 @@ class JitterBuffer:
             return Out(key_wanted=key_wanted)
         since_s = now_s if wanted is None else min(wanted.noticed_s, now_s)
         self._pieces[number] = _Piece(self._timestamp(timestamp), marker, part, since_s, now_s)
+        if number == self._newest and not resent:
+            self._round_trip.transit(now_s - self._pieces[number].timestamp / RTP_CLOCK_HZ, now_s)
         self._bytes += len(part.data)
         if part.begins_key and (self._key_start is None or number > self._key_start):
             self._key_start = self._key_seen_to = number

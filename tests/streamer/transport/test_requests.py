@@ -108,6 +108,23 @@ def test_the_round_trip_rises_faster_than_it_falls() -> None:
     assert trip.rtt_s <= MOST_S
 
 
+def test_packets_that_wait_in_a_queue_lengthen_the_round_trip_at_once() -> None:
+    trip = RoundTrip()
+    trip.add(0.05)
+    for at in range(100):
+        trip.transit(1000.0 + 0.002 * (at % 3), at * 0.01)
+    assert trip.rtt_s == pytest.approx(0.05, abs=0.005)
+    trip.transit(1000.3, 1.0)
+    assert trip.rtt_s == pytest.approx(0.35, abs=0.01)
+    trip.transit(1000.0, 1.1)
+    assert trip.rtt_s == pytest.approx(0.05, abs=0.005)
+    trip.transit(2000.0, 1.2)  # the other clock was set
+    assert trip.rtt_s == pytest.approx(1.05)
+    for at in range(30):
+        trip.transit(2000.0, 2.0 + at)
+    assert trip.rtt_s == pytest.approx(0.05)
+
+
 def test_key_frames_are_asked_for_at_once_then_at_most_every_300_ms_and_ever_less() -> None:
     asker = KeyAsker()
     asked = []
