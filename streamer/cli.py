@@ -1,4 +1,4 @@
-"""The command line: `vividstream serve | file | enroll | identities`, and `engines`, `prepare`, `eval` from elsewhere.
+"""The command line: `vividstream serve | file | enroll | identities`, and further commands from elsewhere.
 
 An error that has a name is printed as one line, and the exit status is 1; a wrong call is 2; Ctrl-C is 130; `file` has
 more (docs/settings.md). Further commands come from installed packages that declare them in the entry-point group
@@ -18,7 +18,9 @@ import click
 from threadpoolctl import threadpool_limits
 
 from engines import (
+    ConsentEnded,
     EngineUnavailable,
+    NotGenuine,
     SettingError,
     StrictModel,
     SwapSettings,
@@ -28,6 +30,7 @@ from engines import (
     nearest,
 )
 from streamer.config import (
+    AgreementSettings,
     EnrollConfig,
     FileConfig,
     GuardSettings,
@@ -38,7 +41,7 @@ from streamer.config import (
 )
 from streamer.encoding.settings import EncodingSettings
 from streamer.logs import LogFormat, configure
-from streamer.options import given, options_of
+from streamer.options import ask_for_consent, given, options_of
 from streamer.telemetry import TelemetrySettings
 
 COMMANDS_GROUP = "vividstream.commands"
@@ -120,8 +123,12 @@ def file(**values: Any) -> None:
     help="photo of this one person; repeat it for more photos, which fill each other's gaps",
 )  # fmt: skip
 @options_of(EnrollConfig, skip=("name", "images"))
+@options_of(AgreementSettings)
 def enroll(**values: Any) -> None:
-    """Make the identity NAME from photos of one person who agreed to it."""
+    """Make the identity NAME from photos of one person who agreed to it.
+
+    Who agreed, to what, and their statement of age are needed: asked for, where somebody sits before a terminal.
+    """
     config = _config(EnrollConfig, values)
     from streamer.enroll import run_enroll
 
@@ -138,8 +145,13 @@ def identities(**values: Any) -> None:
     store = IdentityStore(config.identities_dir)
     rows = []
     for name in store.names():
-        manifest = store.load(name).manifest
-        rows.append((name, "does not exist" if manifest.synthetic else "real", manifest.created[:10], manifest.consent))
+        manifest = store.look(name)
+        try:
+            store.load(name)
+            worn = "does not exist" if manifest.synthetic else "real"
+        except (ConsentEnded, NotGenuine):
+            worn = "not worn"  # `vividstream consent show` says why
+        rows.append((name, worn, manifest.created[:10], manifest.consent))
     _print_table(rows or [("nobody is enrolled; `vividstream enroll --help` says how",)])
 
 
@@ -156,6 +168,8 @@ def _config(model: type[Config], values: Mapping[str, object]) -> Config:
         chosen["reach"] = ReachSettings.read(given(values, ReachSettings))
         chosen["encoding"] = EncodingSettings.read(given(values, EncodingSettings))
         chosen["telemetry"] = TelemetrySettings.read(given(values, TelemetrySettings))
+    if "agreement" in model.model_fields:
+        chosen["agreement"] = AgreementSettings.read(ask_for_consent(given(values, AgreementSettings)))
     if "signing" in model.model_fields:
         chosen["signing"] = SigningSettings.read(given(values, SigningSettings))
     return model.read(chosen)

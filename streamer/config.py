@@ -145,14 +145,28 @@ class FileConfig(StrictModel):
     swap: SwapSettings = Field(SwapSettings(), description="how the face is swapped")
 
 
+class AgreementSettings(StrictModel):
+    """Who agreed to be worn: options of `vividstream enroll` and `vividstream consent renew`."""
+
+    who: str = Field("", description="person who agreed: the one on the photos")
+    purpose: str = Field("", description="what they agreed to")
+    age: Literal["adult", "minor"] | None = Field(None, description="what they state of their age")
+    guardian: str = Field("", description="who agreed for a minor")
+    how: Literal["self", "written", "spoken", "clip"] = Field("self", description="how they agreed")
+    agreed: str | None = Field(None, description="day on which they agreed (2026-11-23); today")
+    expires: str | None = Field(None, description="last day on which it holds; a year later")
+
+
 class EnrollConfig(StrictModel):
     """`vividstream enroll`: photos of one person in, one identity file out."""
 
     name: str = Field(min_length=1, max_length=64, description="name of the identity")
     images: tuple[Path, ...] = Field(min_length=1, description="photos of this one person")
-    consent: str = Field("", description="who agreed, when, for what")
+    clip: Path | None = Field(None, description="live clip in which the person reads a phrase and turns the head")
+    challenge: str | None = Field(None, description="code of what was to be said and done in it")
     identities_dir: Path | None = Field(None, description="folder of enrolled identities")
     overwrite: bool = Field(False, description="replace an identity of that name")
+    agreement: AgreementSettings = Field(AgreementSettings(), description="who agreed to what")
 
 
 class IdentitiesConfig(StrictModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
@@ -34,6 +35,23 @@ def given(values: Mapping[str, object], model: type[StrictModel]) -> dict[str, o
     return {name: value for name, value in values.items() if value is not None and name in model.model_fields}
 
 
+def ask_for_consent(values: Mapping[str, object]) -> dict[str, object]:
+    """The values, and what a consent cannot be without, asked for where somebody sits before a terminal."""
+    asked = dict(values)
+    if not sys.stdin.isatty():
+        return asked
+    for name, question, kind in (
+        ("who", "Who is on the photos, and agreed", click.STRING),
+        ("purpose", "What did they agree to", click.STRING),
+        ("age", "What do they state of their age", click.Choice(["adult", "minor"])),
+    ):
+        if not asked.get(name):
+            asked[name] = click.prompt(question, type=kind)
+    if asked.get("age") == "minor" and not asked.get("guardian"):
+        asked["guardian"] = click.prompt("Which guardian agreed")
+    return asked
+
+
 def _is_model(field: FieldInfo) -> bool:
     return isinstance(field.annotation, type) and issubclass(field.annotation, StrictModel)
 
@@ -57,6 +75,8 @@ def _kind(annotation: Any) -> click.ParamType[Any]:
     if get_origin(annotation) is Literal:
         return click.Choice(choices)
     kind = choices[0] if choices else annotation
+    if get_origin(kind) is Literal:
+        return click.Choice(get_args(kind))
     if kind is Path:
         return click.Path(path_type=Path)
     kinds: dict[type, click.ParamType[Any]] = {int: click.INT, float: click.FLOAT, str: click.STRING}

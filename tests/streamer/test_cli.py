@@ -15,7 +15,7 @@ import pytest
 
 from engines import SettingError, SwapSettings
 from streamer import cli
-from streamer.config import EnrollConfig, FileConfig, ServerConfig
+from streamer.config import AgreementSettings, EnrollConfig, FileConfig, ServerConfig
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -145,9 +145,10 @@ def test_file_passes_on_how_the_run_ended(monkeypatch: pytest.MonkeyPatch, statu
 
 
 def test_enroll_takes_several_photos(monkeypatch: pytest.MonkeyPatch) -> None:
-    words = ("enroll", "ada", "--image", "a.jpg", "--image", "b.jpg", "--consent", "Ada, today, my calls")
+    words = ("enroll", "ada", "--image", "a.jpg", "--image", "b.jpg", "--who", "Ada", "--purpose", "my calls")
     config = config_of(monkeypatch, "streamer.enroll", "run_enroll", *words)
-    assert config == EnrollConfig(name="ada", images=(Path("a.jpg"), Path("b.jpg")), consent="Ada, today, my calls")
+    agreement = AgreementSettings(who="Ada", purpose="my calls")
+    assert config == EnrollConfig(name="ada", images=(Path("a.jpg"), Path("b.jpg")), agreement=agreement)
 
 
 def test_an_unknown_setting_in_a_model_names_the_nearest() -> None:
