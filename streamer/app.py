@@ -161,7 +161,7 @@ async def _serve(config: ServerConfig, ready: Callable[[str], None]) -> None:
     assert runner.server is not None
     app[DOORMAN].watch(runner.server)
     try:
-        address = await _listen(runner, config)
+        address = await listen(runner, config)
         warming = asyncio.create_task(app[ROOM].warm_up())
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait((warming, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -176,7 +176,7 @@ async def _serve(config: ServerConfig, ready: Callable[[str], None]) -> None:
         await runner.cleanup()
 
 
-async def _listen(runner: web.AppRunner, config: ServerConfig) -> str:
+async def listen(runner: web.AppRunner, config: ServerConfig) -> str:
     """Opens the port. Returns the page's address."""
     secured = tls(config.reach)
     try:

@@ -107,7 +107,8 @@ def main(names: tuple[str, ...], write: bool, require: bool) -> None:
             print(f"{name}: not tried, {lacks} is not installed", flush=True)
             continue
         for result in found:
-            print(f"{'works' if result.works else 'FAILS'}  {result.client}: {result.way}  {result.note}", flush=True)
+            said = f"{result.first_s:.1f} s to the first picture, {result.fps:.0f} a second  {result.note}"
+            print(f"{'works' if result.works else 'FAILS'}  {result.client}: {result.way}  {said}", flush=True)
         results += [replace(result, first_s=round(result.first_s, 2), fps=round(result.fps, 1)) for result in found]
     took_s = time.monotonic() - began_s
     text = table(HEAD, [_row(result) for result in results])

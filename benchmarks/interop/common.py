@@ -27,7 +27,7 @@ READY = re.compile(r"vividstream is ready: (https?://\S+)")
 READY_S = 120.0
 CONNECT_S = 20.0
 LOOK_S = 4.0  # how long pictures are counted
-LEAST_FPS = 10.0  # of a busy machine; the sender has 30
+LEAST_FPS = 5.0  # of a busy machine; the sender has 30
 
 
 class Missing(Exception):
