@@ -20,6 +20,7 @@ from typing import Any, cast
 import aiohttp
 import av
 import numpy as np
+import numpy.typing as npt
 from aiortc import (
     MediaStreamTrack,
     RTCConfiguration,
@@ -32,6 +33,8 @@ from aiortc.codecs import depayload
 from aiortc.mediastreams import MediaStreamError
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from aiortc.rtp import RtpPacket
+from av.audio.codeccontext import AudioCodecContext
+from av.audio.frame import AudioFrame
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from PIL import Image, ImageOps
@@ -44,6 +47,12 @@ CLOCK = 90_000
 LOOP_PICTURES = 300  # ten seconds: far longer than any picture stays away
 KEY_EVERY = 60
 GREY = (114, 114, 114)
+FLASH_PART = 5  # of the picture's height
+FLASH_PICTURES = 8  # as long as one lasts: some of them may be dropped on the way
+FLASH_LUMA = 128
+SOUND_CLOCK, SOUND_SAMPLES = 48_000, 960  # 20 ms
+BEEP_EVERY = 50  # sounds: once a second
+BEEP_HZ, BEEP_LEVEL, SILENT_LEVEL = 1_000, 12_000, 1_000
 ENCODERS = {
     "VP8": ("libvpx", {"deadline": "realtime", "cpu-used": "-6", "lag-in-frames": "0", "error-resilient": "1"}),
     "H264": ("libx264", {"preset": "superfast", "tune": "zerolatency", "profile": "baseline"}),
@@ -86,6 +95,15 @@ class Back:
     first_s: float
     last_s: float
     size_bytes: int
+    flash: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """One packet of Opus, and when it left or came."""
+
+    payload: bytes
+    at_s: float
 
 
 def pictures(clip: Path, height_px: int, width_px: int) -> tuple[Rgb, ...]:
@@ -99,8 +117,13 @@ def pictures(clip: Path, height_px: int, width_px: int) -> tuple[Rgb, ...]:
     return tuple(fitted)
 
 
-def encode_loop(rgbs: Sequence[Rgb], codec: str, fps: float, bits_per_s: int) -> tuple[Coded, ...]:
-    """LOOP_PICTURES pictures with their number burnt in. A key frame every KEY_EVERY, the first one included."""
+def encode_loop(
+    rgbs: Sequence[Rgb], codec: str, fps: float, bits_per_s: int, flash_every: int = 0
+) -> tuple[Coded, ...]:
+    """LOOP_PICTURES pictures with their number burnt in. A key frame every KEY_EVERY, the first one included.
+
+    flash_every  every so many pictures the lower fifth is white for a while, else it is black; 0: it stays as it is
+    """
     height_px, width_px = rgbs[0].shape[:2]
     name, options = ENCODERS[codec]
     context = cast(VideoCodecContext, VideoCodecContext.create(name, "w"))
@@ -112,6 +135,8 @@ def encode_loop(rgbs: Sequence[Rgb], codec: str, fps: float, bits_per_s: int) ->
     for number, rgb in enumerate(islice(cycle(rgbs), LOOP_PICTURES)):
         marked = rgb.copy()
         burn(marked, number)
+        if flash_every:
+            marked[-height_px // FLASH_PART :] = 255 if number % flash_every < FLASH_PICTURES else 0
         frame = VideoFrame.from_ndarray(marked, format="rgb24").reformat(format="yuv420p")
         frame.pts, frame.time_base = round(number * CLOCK / fps), Fraction(1, CLOCK)
         is_key = number % KEY_EVERY == 0
@@ -126,12 +151,12 @@ class LoopTrack(MediaStreamTrack):
 
     kind = "video"
 
-    def __init__(self, loop: Sequence[Coded], fps: float) -> None:
+    def __init__(self, loop: Sequence[Coded], fps: float, since_s: float) -> None:
         super().__init__()
         self.sent: list[Sent] = []
         self.key_wanted = False
         self._pictures, self._fps = loop, fps
-        self._since_s = time.monotonic()
+        self._since_s = since_s
         self._ticks = count()
         self._at = 0
         self._leaving: tuple[int, float] | None = None
@@ -156,6 +181,73 @@ class LoopTrack(MediaStreamTrack):
         packet.is_keyframe = self._pictures[number].is_key
         self._leaving = (number, time.monotonic())
         return packet
+
+
+def encode_beeps() -> tuple[bytes, ...]:
+    """A second of sound that may be played round and round: a beep of 100 ms at its beginning, else silence."""
+    context = AudioCodecContext.create("libopus", "w")
+    context.sample_rate, context.layout, context.format = SOUND_CLOCK, "stereo", "s16"
+    context.options = {"application": "lowdelay"}
+    packets: list[bytes] = []
+    for number in range(2 * BEEP_EVERY + 5):
+        times_s = (np.arange(SOUND_SAMPLES) + number * SOUND_SAMPLES) / SOUND_CLOCK
+        wave = BEEP_LEVEL * np.sin(2 * np.pi * BEEP_HZ * times_s) * (number % BEEP_EVERY < 5)
+        frame = AudioFrame.from_ndarray(np.repeat(wave.astype(np.int16), 2)[None, :], format="s16", layout="stereo")
+        frame.sample_rate, frame.pts, frame.time_base = SOUND_CLOCK, number * SOUND_SAMPLES, Fraction(1, SOUND_CLOCK)
+        packets += [bytes(packet) for packet in context.encode(frame)]
+    return tuple(packets[BEEP_EVERY : 2 * BEEP_EVERY])
+
+
+class BeepTrack(MediaStreamTrack):
+    """Plays the beeps in real time, on the clock of the pictures."""
+
+    kind = "audio"
+
+    def __init__(self, beeps: Sequence[bytes], since_s: float) -> None:
+        super().__init__()
+        self.sent: list[Sound] = []
+        self._beeps, self._since_s = beeps, since_s
+
+    async def recv(self) -> Any:
+        number = len(self.sent)
+        await asyncio.sleep(max(self._since_s + number * SOUND_SAMPLES / SOUND_CLOCK - time.monotonic(), 0))
+        if self.readyState != "live":
+            raise MediaStreamError
+        packet = av.Packet(self._beeps[number % BEEP_EVERY])
+        packet.pts, packet.time_base = number * SOUND_SAMPLES, Fraction(1, SOUND_CLOCK)
+        self.sent.append(Sound(self._beeps[number % BEEP_EVERY], time.monotonic()))
+        return packet
+
+
+class SoundTap:
+    """Notes every packet of sound that comes back, and keeps aiortc from decoding it."""
+
+    def __init__(self, receiver: RTCRtpReceiver) -> None:
+        self.back: list[Sound] = []
+        receiver.__dict__["_handle_rtp_packet"] = self._note
+
+    async def _note(self, packet: RtpPacket, arrival_time_ms: int) -> None:
+        self.back.append(Sound(packet.payload, time.monotonic()))
+
+
+def beeps_at(sounds: Sequence[Sound]) -> list[float]:
+    """When each packet left or came in which a beep begins, monotonic seconds."""
+    context = AudioCodecContext.create("opus", "r")
+    found: list[float] = []
+    quiet = 0
+    for sound in sounds:
+        frames = context.decode(av.Packet(sound.payload))
+        loud = bool(frames) and max(float(np.abs(_samples(frame)).max()) for frame in frames) > SILENT_LEVEL
+        if loud and quiet >= BEEP_EVERY // 5:
+            found.append(sound.at_s)
+        quiet = 0 if loud else quiet + 1
+    return found
+
+
+def _samples(frame: AudioFrame) -> npt.NDArray[np.float64]:
+    """Of any format, as 16-bit samples would be."""
+    samples = np.asarray(frame.to_ndarray(), np.float64)
+    return samples * 32_768 if frame.format.name.startswith("flt") else samples
 
 
 class PacketTap:
@@ -199,8 +291,11 @@ class PacketTap:
             frames = context.decode(av.Packet(payload))
         except av.FFmpegError:
             frames = []
-        number = read(np.asarray(frames[0].to_ndarray(format="gray"), np.uint8)) if frames else None
-        return Back(number, arrival.first_s, arrival.last_s, len(payload))
+        if not frames:
+            return Back(None, arrival.first_s, arrival.last_s, len(payload))
+        luma = np.asarray(frames[0].to_ndarray(format="gray"), np.uint8)
+        flash = float(luma[-luma.shape[0] // (2 * FLASH_PART) :].mean()) > FLASH_LUMA
+        return Back(read(luma), arrival.first_s, arrival.last_s, len(payload), flash)
 
 
 class _Discard:
@@ -224,14 +319,21 @@ class Measured:
     sent: list[Sent]
     back: list[Back]
     reports: list[dict[str, Any]]  # what a server of ours says of itself, once a second
+    sounds_sent: list[Sound] = field(default_factory=list)
+    sounds_back: list[Sound] = field(default_factory=list)
 
 
 async def call(
-    address: str, loop: Sequence[Coded], codec: str, fps: float, seconds: float, choice: dict[str, str] | None = None
-) -> Measured:
-    """Calls the server at `address` (http://host:port/?token=...) for so long."""
+    address: str, loop: Sequence[Coded], codec: str, fps: float, seconds: float, choice: dict[str, str] | None = None,
+    beeps: Sequence[bytes] = (),
+) -> Measured:  # fmt: skip
+    """Calls the server at `address` (http://host:port/?token=...) for so long, with sound where there are beeps."""
     connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
-    track, taps, reports = LoopTrack(loop, fps), list[PacketTap](), list[dict[str, Any]]()
+    since_s = time.monotonic()
+    track, taps, reports = LoopTrack(loop, fps, since_s), list[PacketTap](), list[dict[str, Any]]()
+    sound, sound_taps = BeepTrack(beeps, since_s), list[SoundTap]()
+    if beeps:
+        sound_line = connection.addTransceiver(sound, direction="sendrecv")
     transceiver = connection.addTransceiver(track, direction="sendrecv")
     codecs = RTCRtpSender.getCapabilities("video").codecs
     transceiver.setCodecPreferences([one for one in codecs if one.name in (codec, "rtx")])
@@ -244,7 +346,13 @@ async def call(
         if "numbers" in said:
             reports.append(said["numbers"])
 
-    connection.on("track", lambda _: taps.append(PacketTap(transceiver.receiver)))
+    @connection.on("track")
+    def came(one: MediaStreamTrack) -> None:
+        if one.kind == "video":
+            taps.append(PacketTap(transceiver.receiver))
+        else:
+            sound_taps.append(SoundTap(sound_line.receiver))
+
     await connection.setLocalDescription(await connection.createOffer())
     query = address.partition("?")[2]
     url = f"{address.partition('?')[0]}session" + (f"?{query}" if query else "")
@@ -261,7 +369,8 @@ async def call(
                 pass
     finally:
         await connection.close()
-    return Measured(track.sent, taps[0].read_all() if taps else [], reports)
+    sounds_back = [one for tap in sound_taps for one in tap.back]
+    return Measured(track.sent, taps[0].read_all() if taps else [], reports, sound.sent, sounds_back)
 
 
 def matched(measured: Measured, settle_s: float) -> Iterator[tuple[Sent, Back]]:

@@ -43,6 +43,8 @@ async def _session(request: web.Request) -> web.Response:
     def on_track(track: MediaStreamTrack) -> None:
         if track.kind == "video":
             connection.addTrack(Through(track))
+        else:
+            connection.addTrack(track)
 
     await connection.setRemoteDescription(RTCSessionDescription(offer["sdp"], "offer"))
     await connection.setLocalDescription(await connection.createAnswer())
