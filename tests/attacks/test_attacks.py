@@ -328,6 +328,65 @@ async def test_tokens_are_not_guessed() -> None:
         assert answer.status == 200
 
 
+async def test_packets_with_a_wrong_key_or_a_changed_bit(server: Target) -> None:
+    """SRTP is checked: nothing of it gets in, and the right packets go on (ASVS 17.2.3, 17.2.4)."""
+    async with attacking(server) as attacker, server.unharmed():
+        session, payload_type = attacker.dtls._tx_srtp, attacker.payload_type("VP8")
+        for number in range(400):
+            packet = RtpPacket(
+                payload_type=attacker.payload_type("VP8"), ssrc=5, sequence_number=number, payload=b"x" * 99
+            )
+            sealed = bytearray(session.protect(packet.serialize()))
+            sealed[number % len(sealed)] ^= 1 << number % 8
+            await attacker.dtls.transport._send(bytes(sealed))
+        seen = len(attacker.received)
+        await attacker.pictures(seen + 5)
+
+
+@LONG
+async def test_a_flood_of_right_packets(server: Target) -> None:
+    """What is more than a call can need is dropped before it costs anything (ASVS 17.2.5)."""
+    async with attacking(server) as victim, attacking(server) as attacker, server.unharmed():
+        payload_type, picture = attacker.payload_type("VP8"), b"\x10" + moves.vp8_key_picture()
+        end_s, number = time.monotonic() + 3, 0
+        while time.monotonic() < end_s:
+            packet = RtpPacket(payload_type=payload_type, ssrc=9, sequence_number=number % 65_536, payload=picture)
+            await attacker.rtp(packet.serialize())
+            number += 1
+            if number % 200 == 0:
+                await asyncio.sleep(0)
+        assert number > 10_000
+        seen = len(victim.received)
+        await victim.pictures(seen + 20)
+
+
+async def test_a_certificate_that_is_not_the_one_in_the_offer(server: Target) -> None:
+    """ASVS 17.2.8."""
+    async with offering(server) as (attacker, sdp), server.unharmed():
+        lines = [
+            line[:-2] + ("00" if line[-2:] != "00" else "11") if line.startswith("a=fingerprint") else line
+            for line in sdp.splitlines()
+        ]
+        answer = await server.client.post("/session", json={"sdp": "\r\n".join(lines) + "\r\n"})
+        assert answer.status == 201
+        await take_answer(attacker, await answer.json())
+        await server.gone()
+        assert not attacker.received
+
+
+async def test_a_flood_of_requests_costs_only_who_sends_it() -> None:
+    """ASVS 17.3.1."""
+    async with served(ServerConfig(guard=GuardSettings(proxies=("127.0.0.1",)))) as client:
+        statuses = [
+            (await client.post("/session", json={"sdp": "v=0"}, headers={"X-Forwarded-For": "9.9.9.9"})).status
+            for _ in range(130)
+        ]
+        assert statuses[:20] == [400] * 20 or statuses[:5] == [400] * 5
+        assert statuses[-1] == 429
+        other = await client.get("/identities", headers={"X-Forwarded-For": "8.8.8.8"})
+        assert other.status == 200
+
+
 async def test_connections_that_say_nothing(server: Target) -> None:
     host, port = server.address.removeprefix("http://").rstrip("/").split(":")
     async with server.unharmed():

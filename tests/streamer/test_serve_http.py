@@ -10,11 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engines import MediaError, SwapSettings
-from streamer.app import ROOM, run_server
+from streamer.app import run_server
 from streamer.config import ServerConfig
 from streamer.errors import CannotListen
-from streamer.guard import Claim, refusal
-from streamer.offer import MOST_CANDIDATES, MOST_OFFER_CHARS, check_offer
+from streamer.guards.access import Claim, refusal
+from streamer.guards.sdp import MOST_BYTES, MOST_CANDIDATES, check_offer
+from streamer.signalling.http import ROOM
 from tests.streamer.calls import Camera, Loader, calling, gone, negative, plain, served
 
 VIDEO = (
@@ -41,7 +42,7 @@ async def refused(client: Any, body: object, **more: Any) -> tuple[int, str]:
         (VIDEO.replace("a=mid:0\r\n", ""), "over one connection"),
         (VIDEO + "a=candidate:1 1 udp 1 127.0.0.1 1 typ host\r\n" * (MOST_CANDIDATES + 1), "65 addresses"),
         (VIDEO + "a=" + "x" * 5_000, "line of over"),
-        ("v=0\r\n" + "a=x\r\n" * MOST_OFFER_CHARS, "too long"),
+        ("v=0\r\n" + "a=x\r\n" * MOST_BYTES, "too long"),
         ("v=0\r\n\x1b]0;evil\x07\r\n", "�]0;evil�"),
     ],
 )
@@ -228,8 +229,8 @@ TOKEN = "a-token-of-some-length"
         (ServerConfig(), claim(method="DELETE", origin="https://evil.example"), 403),
         (ServerConfig(), claim(method="POST", origin="null"), 403),
         (ServerConfig(), claim(method="POST", site="cross-site"), 403),
-        (ServerConfig(origin="https://my.example"), claim(method="POST", origin="https://my.example"), None),
-        (ServerConfig(origin="https://my.example"), claim(host="my.example"), None),
+        (ServerConfig(origin=("https://my.example",)), claim(method="POST", origin="https://my.example"), None),
+        (ServerConfig(origin=("https://my.example",)), claim(host="my.example"), None),
         (ServerConfig(token=TOKEN), claim(), 401),
         (ServerConfig(token=TOKEN), claim(tokens=("", "wrong", "")), 401),
         (ServerConfig(token=TOKEN), claim(tokens=("", TOKEN, "")), None),
