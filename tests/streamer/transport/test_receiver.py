@@ -118,10 +118,10 @@ async def longest_gap_s(line: Line, seconds: float) -> tuple[float, float]:
 
 async def test_one_packet_lost_twice(line: Line) -> None:
     line.delay_s = 0.01
-    stock_gap_s, stock_age_s = await longest_gap_s(line, 2.0)
-    assert stock_gap_s > 1.0  # frozen until 512 packets are there
+    stock_gap_s, stock_age_s = await longest_gap_s(line, 1.7)
+    assert stock_gap_s > 0.8  # frozen until 512 packets are there
     with pin.installed():
-        gap_s, age_s = await longest_gap_s(line, 2.0)
+        gap_s, age_s = await longest_gap_s(line, 1.7)
     assert gap_s < 0.4
     assert age_s < stock_age_s - 0.02  # a picture is 33 ms long
 
@@ -133,14 +133,14 @@ async def test_a_sink_gets_whole_pictures_with_their_times(line: Line, codec: st
     sink = Pictures()
     threads = threading.active_count()
     async with calling(codec, lambda receiver: attach(receiver, sink)) as call:
-        await sink.wait_for(45)
+        await sink.wait_for(30)
         assert not [thread for thread in threading.enumerate() if thread.name == "video-decoder"]
         receiver = ours_of(call)
         # An ICE check takes 60 ms here, and so does the answer to a request for a lost packet.
         assert 0.055 < receiver.round_trip.rtt_s < 0.12
         assert receiver.round_trip is round_trip_of(receiver.transport)
         assert receiver.counters.pictures == len(sink.got)
-        assert receiver.counters.packets > 45
+        assert receiver.counters.packets > 30
     assert sink.ends == 1
     assert threading.active_count() <= threads + 2  # the executor's
     assert sink.got[0].is_key
@@ -163,7 +163,7 @@ async def test_key_frames_are_asked_for_no_more_than_every_300_ms(line: Line) ->
         await sink.wait_for(2)
         receiver = ours_of(call)
         before = receiver.counters
-        for _ in range(100):
+        for _ in range(70):
             receiver.request_key("a test")
             await asyncio.sleep(0.01)
         after = receiver.counters
