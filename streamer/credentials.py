@@ -26,6 +26,7 @@ BESIDE = {".mkv", ".webm"}
 ANY_BYTES = "application/octet-stream"
 UNTRUSTED = "signingCredential.untrusted"
 TITLE = "swapped video"
+TRACES = (bytes.fromhex("d8fec3d61b0e483c92975828877ec481"), b"jumdc2pa", b"c2pa.claim")  # of manifests in files
 
 State = Literal["none", "trusted", "unknown signer", "broken"]
 Fact = str | int | float | bool | None
@@ -120,6 +121,7 @@ def read_credentials(path: Path, trusted_pem: str = "") -> Credentials:
     import c2pa
 
     context = _context(trusted_pem, _own_root())
+    manifest: bytes | None = None
     try:
         manifest = _beside(path)
         with path.open("rb") as stream:
@@ -135,6 +137,8 @@ def read_credentials(path: Path, trusted_pem: str = "") -> Credentials:
     except c2pa.C2paError.NotSupported:
         return Credentials("none")
     except c2pa.C2paError as error:
+        if manifest is None and not _mentions_credentials(path):
+            return Credentials("none")  # a damaged file that never had any
         return Credentials("broken", failures=(_one_line(error),))
 
 
@@ -270,6 +274,17 @@ def _kind(path: Path) -> str | None:
     ending = path.suffix.lower().lstrip(".")
     kind = EMBEDDED.get(path.suffix.lower())
     return kind or (ending if ending in c2pa.Reader.get_supported_mime_types() else None)
+
+
+def _mentions_credentials(path: Path) -> bool:
+    """Whether there is anything of a manifest in a file, be it damaged."""
+    before = b""
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            if any(trace in before + block for trace in TRACES):
+                return True
+            before = block[-64:]
+    return False
 
 
 def _one_line(error: Exception) -> str:

@@ -44,7 +44,14 @@ def verify_command(what: str | None, camera: str | None, trust: tuple[Path, ...]
 
 
 def _read(path: Path) -> str:
+    """Certificates in PEM. Raises SettingError for a file without."""
+    from cryptography import x509
+
     try:
-        return path.read_text(encoding="ascii")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingError(f'setting "trust": {path}: {getattr(error, "strerror", None) or "no PEM file"}') from error
+        data = path.read_bytes()
+        x509.load_pem_x509_certificates(data)
+        return data.decode("ascii")
+    except OSError as error:
+        raise SettingError(f'setting "trust": {path}: {error.strerror or error}') from error
+    except ValueError as error:
+        raise SettingError(f'setting "trust": {path}: no certificates in PEM') from error

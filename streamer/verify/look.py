@@ -17,7 +17,7 @@ import av
 import numpy as np
 from av.error import FFmpegError
 
-from engines import MediaError, Rgb, detect_mark
+from engines import MediaError, Rgb, SettingError, detect_mark
 from streamer.credentials import Credentials, read_credentials
 from streamer.frame import Frame
 from streamer.media import MediaReader
@@ -42,6 +42,8 @@ def verify_file(path: Path, trusted_pem: str = "", name: str = "") -> Verdict:
     try:
         with closing(MediaReader(path)) as reader:
             finding = detect_mark(_spread(reader))
+    except SettingError:
+        finding = None  # pictures too small to carry a mark
     except MediaError:
         if credentials.state == "none":
             raise

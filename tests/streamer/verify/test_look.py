@@ -1,0 +1,162 @@
+"""`vividstream verify` on what this program wrote, on what it did not, over HTTP, and on the page."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from click.testing import CliRunner
+
+from engines import MediaError, SwapSettings, VividError, instance_id
+from streamer.audit.log import audit_log
+from streamer.config import FileConfig
+from streamer.file import run_file
+from streamer.verify.command import verify_command
+from streamer.verify.http import prepare, verify_routes
+from streamer.verify.look import verify_address, verify_camera, verify_file
+from tests.streamer.clips import Clip, make
+
+CLIP = Clip(size_px=(320, 240))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """plain.mp4 as a camera wrote it; out.mp4 made of it by `vividstream file`; changed.mp4 that less a bit."""
+    folder = tmp_path_factory.mktemp("verify")
+    plain, out = make(folder / "plain.mp4", CLIP), folder / "out.mp4"
+    run_file(FileConfig(input=plain, output=out, swap=SwapSettings(engine="passthrough")), io.StringIO())
+    data = bytearray(out.read_bytes())
+    data[data.find(b"mdat") + 800] ^= 1
+    (folder / "changed.mp4").write_bytes(data)
+    return folder
+
+
+def test_what_was_written_here_is_marked_and_whole(folder: Path) -> None:
+    verdict = verify_file(folder / "out.mp4")
+    assert verdict.finding is not None
+    assert verdict.finding.marked
+    assert (verdict.answer, verdict.credentials.state, verdict.disagreement) == ("marked", "trusted", "")
+    assert verdict.credentials.swap["instance"] == f"{instance_id():08x}"
+    assert verdict.finding.payload is not None
+    assert f"{instance_id():08x}".startswith(verdict.finding.payload.instance_hex)
+
+
+def test_the_credentials_name_the_line_of_the_log(folder: Path) -> None:
+    said = [line for line in audit_log().read() if line["event"] == "export"]
+    assert {"file": "out.mp4"}.items() <= dict(said[-1]["facts"]).items()  # type: ignore[call-overload]
+    assert isinstance(verify_file(folder / "out.mp4").credentials.swap["audit_sha256"], str)
+
+
+def test_what_was_not_is_not(folder: Path) -> None:
+    verdict = verify_file(folder / "plain.mp4")
+    assert (verdict.answer, verdict.exit_code, verdict.credentials.state) == ("not marked", 3, "none")
+    (folder / "rubbish.mp4").write_bytes(bytes(range(256)) * 40)
+    with pytest.raises(MediaError):
+        verify_file(folder / "rubbish.mp4")
+
+
+def test_one_bit_is_enough(folder: Path) -> None:
+    verdict = verify_file(folder / "changed.mp4")
+    assert (verdict.answer, verdict.exit_code) == ("changed", 4)
+    assert verdict.credentials.failures == ("assertion.bmffHash.mismatch",)
+
+
+@pytest.mark.parametrize(("name", "status"), [("out.mp4", 0), ("changed.mp4", 4)])
+def test_the_command_says_so_by_its_exit_status(folder: Path, name: str, status: int) -> None:
+    done = CliRunner().invoke(verify_command, [str(folder / name), "--json"])
+    assert done.exit_code == status
+    assert json.loads(done.output)["exit_code"] == status
+    words = CliRunner().invoke(verify_command, [str(folder / name)]).output
+    assert words.startswith(f"{folder / name}: ")
+
+
+def test_the_command_wants_one_thing_to_look_at() -> None:
+    assert CliRunner().invoke(verify_command, []).exit_code == 2
+    assert CliRunner().invoke(verify_command, ["a.mp4", "--camera"]).exit_code == 2
+
+
+def test_what_cannot_be_looked_at_is_an_error(folder: Path) -> None:
+    (folder / "notes.txt").write_text("hello")
+    for name in ("nowhere.mp4", "notes.txt"):
+        with pytest.raises(MediaError, match=name):
+            verify_file(folder / name)
+    with pytest.raises(MediaError, match="camera"):
+        verify_camera("/dev/null")
+    trust = CliRunner().invoke(verify_command, [str(folder / "out.mp4"), "--trust", str(folder / "notes.txt")])
+    assert isinstance(trust.exception, VividError)
+
+
+@pytest.fixture(scope="module")
+def address(folder: Path) -> Iterator[str]:
+    """The folder over HTTP."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+        serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        serving.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        serving.join()
+
+
+def test_an_address_is_fetched_and_looked_at(address: str) -> None:
+    verdict = verify_address(f"{address}/out.mp4")
+    assert (verdict.source, verdict.answer) == (f"{address}/out.mp4", "marked")
+
+
+@pytest.mark.parametrize("path", ["/nowhere.mp4", "/"])
+def test_an_address_without_a_video_is_an_error(address: str, path: str) -> None:
+    with pytest.raises(MediaError):
+        verify_address(address + path)
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://127.0.0.1/a.mp4", "http://", "/etc/passwd"])
+def test_only_http_addresses_are_fetched(url: str) -> None:
+    with pytest.raises(MediaError, match="only http and https"):
+        verify_address(url)
+
+
+def test_more_than_may_be_fetched_is_not(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamer.verify.look.MOST_DOWNLOAD_BYTES", 100)
+    with pytest.raises(MediaError, match="larger than"):
+        verify_address(f"{address}/out.mp4")
+
+
+@pytest.mark.long
+async def test_a_file_dropped_on_the_page_is_looked_at(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = web.Application()
+    prepare(app)
+    app.add_routes(verify_routes())
+    async with TestClient(TestServer(app)) as client:
+        page = await client.get("/verify")
+        assert "/verify/verify.js" in await page.text()
+        assert (await client.get("/verify/verify.js")).status == 200
+        assert (await client.get("/verify/..%2Fapp.js")).status == 404
+        data = (folder / "changed.mp4").read_bytes()
+        answer = await client.post("/verify?name=..%2Fclip.mp4", data=data)
+        said = await answer.json()
+        assert (answer.status, said["answer"], said["source"]) == (200, "changed", "clip.mp4")
+        monkeypatch.setattr("streamer.verify.http.MOST_BYTES", 100)
+        assert (await client.post("/verify?name=clip.mp4", data=data)).status == 413
+
+
+@pytest.mark.long
+async def test_what_is_no_video_is_said_on_the_page_without_a_path(folder: Path) -> None:
+    app = web.Application()
+    prepare(app)
+    app.add_routes(verify_routes())
+    async with TestClient(TestServer(app)) as client:
+        answer = await client.post("/verify?name=clip.mp4", data=b"rubbish")
+        assert answer.status == 422
+        assert "/tmp" not in await answer.text()
