@@ -142,25 +142,30 @@ def server(kind: str, case: Case, more: Sequence[str]) -> Iterator[tuple[str, in
             process.wait(20)
 
 
-def processor_s(pid: int) -> float:
-    """Processor time of a process and its children, living ones included."""
-    ticks = os.sysconf("SC_CLK_TCK")
+def family_of(pid: int) -> dict[int, int]:
+    """A process and its children, living ones: process id -> processor time in ticks, of those that ended too."""
     parents: dict[int, list[int]] = {}
-    times: dict[int, int] = {}
+    ticks: dict[int, int] = {}
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             try:
                 parts = (folder / "stat").read_text().rpartition(") ")[2].split()
             except OSError:
                 continue
-            times[int(folder.name)] = sum(map(int, parts[11:15]))
+            ticks[int(folder.name)] = sum(map(int, parts[11:15]))
             parents.setdefault(int(parts[1]), []).append(int(folder.name))
-    todo, total = [pid], 0
+    todo, found = [pid], dict[int, int]()
     while todo:
         one = todo.pop()
-        total += times.get(one, 0)
+        if one in ticks:
+            found[one] = ticks[one]
         todo += parents.get(one, [])
-    return total / ticks
+    return found
+
+
+def processor_s(pid: int) -> float:
+    """Processor time of a process and its children."""
+    return sum(family_of(pid).values()) / os.sysconf("SC_CLK_TCK")
 
 
 def run_once(kind: str, case: Case, codec: str, loop: Sequence[Coded], seconds: float, more: Sequence[str]) -> Run:

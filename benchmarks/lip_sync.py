@@ -22,7 +22,15 @@ import numpy as np
 from benchmarks.call_latency import BITS_PER_S, CLIP, FPS, SETTLE_S, Case, server
 from benchmarks.corpus import DATA
 from benchmarks.packet_caller import (
-    FLASH_PICTURES, Coded, Measured, beeps_at, call, encode_beeps, encode_loop, matched, pictures,
+    FLASH_PICTURES,
+    Coded,
+    Measured,
+    beeps_at,
+    call,
+    encode_beeps,
+    encode_loop,
+    matched,
+    pictures,
 )  # fmt: skip
 from benchmarks.report import machine, table, write_report
 
