@@ -246,9 +246,9 @@ async def test_streams_without_number_and_the_call_can_end_nevertheless(server: 
 async def test_packets_in_clear_that_aiortc_cannot_bear(server: Target) -> None:
     async with attacking(server) as attacker, server.unharmed():
         remb = RtcpPsfbPacket(fmt=15, ssrc=1, media_ssrc=0, fci=b"REMB" + b"\xff\xff\xff\xff")
-        extension = bytes([0x90, attacker.payload_type("VP8")]) + bytes(10) + pack("!HH", 0xBEDE, 1)
+        first = bytes([0x90, attacker.payload_type("VP8")])
         for number in range(1, 15):
-            await attacker.rtp(extension + bytes([number << 4, 1, 0, 0]))
+            await attacker.rtp(first + pack("!HQHH", number, 0, 0xBEDE, 1) + bytes([number << 4, 1, 0, 0]))
         await attacker.rtp(bytes(remb))
         for rubbish in (b"\x9f\xc9\x00\x01", b"\xa0\xc8\x00\x01", b"\x8f\xca\x00\x01", b"\x81\xcb\x00\x00"):
             await attacker.rtp(rubbish + bytes(4))
@@ -333,9 +333,7 @@ async def test_packets_with_a_wrong_key_or_a_changed_bit(server: Target) -> None
     async with attacking(server) as attacker, server.unharmed():
         session, payload_type = attacker.dtls._tx_srtp, attacker.payload_type("VP8")
         for number in range(400):
-            packet = RtpPacket(
-                payload_type=attacker.payload_type("VP8"), ssrc=5, sequence_number=number, payload=b"x" * 99
-            )
+            packet = RtpPacket(payload_type=payload_type, ssrc=5, sequence_number=number, payload=b"x" * 99)
             sealed = bytearray(session.protect(packet.serialize()))
             sealed[number % len(sealed)] ^= 1 << number % 8
             await attacker.dtls.transport._send(bytes(sealed))
