@@ -18,10 +18,18 @@ import aiohttp
 from playwright.async_api import async_playwright
 
 from benchmarks.interop.common import CONNECT_S, LEAST_FPS, LOOK_S, Missing, Result, own, seen_by_us
-from tests.streamer.chromium import ARGUMENTS
 
 Evaluate = Callable[[str], Awaitable[Any]]  # the value of a JavaScript expression, awaited
 
+ARGUMENTS = (
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--no-sandbox",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+)
 SCRIPT = Path(__file__).with_name("browser.js")
 FIREFOX_PREFERENCES = {
     "media.navigator.streams.fake": True,
@@ -46,9 +54,8 @@ async def chromium(page_address: str) -> AsyncIterator[Evaluate]:
     path = shutil.which("chromium") or shutil.which("google-chrome")
     if path is None:
         raise Missing("chromium")
-    fake = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream", "--no-sandbox"]
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=[*ARGUMENTS, *fake])
+        browser = await playwright.chromium.launch(executable_path=path, args=[*ARGUMENTS])
         try:
             context = await browser.new_context(bypass_csp=True)
             page = await context.new_page()
