@@ -26,13 +26,13 @@ from benchmarks.call_latency import server
 from benchmarks.report import machine, median, table, write_report
 from benchmarks.server_watch import Census, census
 
-HANDSHAKE_S, SILENCE_S = 3.0, 4.0
+HANDSHAKE_S, SILENCE_S = 10.0, 8.0
 OPTIONS = (
-    "--max-sessions", "8", "--calls-per-address", "64", "--offers-per-minute", "100000",
+    "--max-sessions", "16", "--calls-per-address", "64", "--offers-per-minute", "100000",
     "--handshake-s", str(HANDSHAKE_S), "--first-media-s", str(SILENCE_S), "--silence-s", str(SILENCE_S),
 )  # fmt: skip
 WEIGHTS = (0.4, 0.3, 0.05, 0.2, 0.05)  # of the endings; a vanished call keeps its place for seconds
-SETTLE_S = 15.0
+SETTLE_S = 25.0
 WARM_CALLS = 8
 HELPERS = 4  # threads: asyncio's pool starts its helpers (cores and four more) as they are first wanted
 MOST_GROWTH_MB = 15.0  # it goes up and down by as much from one look to the next
@@ -45,6 +45,7 @@ class Result:
 
     made: Counter[str] = field(default_factory=Counter)
     refused: int = 0
+    pictureless: int = 0  # connected, or tried to, and never saw a picture
     first_picture_s: list[float] = field(default_factory=list)
     watched: list[tuple[int, Census]] = field(default_factory=list)  # calls made so far, and then
     wall_s: float = 0.0
@@ -57,6 +58,8 @@ class Result:
             for name, was, now in zip(("descriptors", "threads", "processes", "tasks"), before.held(), after.held())
             if was is not None and now is not None and now > was + (HELPERS if name == "threads" else 0)
         ]
+        if self.pictureless:
+            found.append(f"{self.pictureless} calls never showed a picture")
         if after.calls:
             found.append(f"{after.calls} calls have not ended")
         quarter = len(self.watched) // 4
@@ -82,6 +85,9 @@ async def measure(address: str, pid: int, count: int, at_once: int, seed: int) -
             except RuntimeError:
                 result.refused += 1
                 await asyncio.sleep(0.5)
+                return
+            except TimeoutError:
+                result.pictureless += 1
                 return
             result.made[ending] += 1
             if took_s is not None:

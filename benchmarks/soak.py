@@ -202,7 +202,7 @@ async def _watch(
 
 
 async def _settled(http: aiohttp.ClientSession, address: str, pid: int, before: Census) -> Census:
-    until_s = time.monotonic() + 15.0
+    until_s = time.monotonic() + 25.0
     while True:
         now = await census(http, address, pid)
         if (now.calls == 0 and now.descriptors <= before.descriptors) or time.monotonic() > until_s:
