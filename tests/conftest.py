@@ -6,12 +6,14 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import NoReturn
 
 import hypothesis
 import pytest
+
+from tests import turns
 
 # A slow moment of the machine is no failure: time is measured in benchmarks/, and pytest-timeout ends what hangs.
 hypothesis.settings.register_profile("vividstream", deadline=None)
@@ -22,6 +24,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 ROOT = Path(__file__).parent.parent
 REQUIRE_SYSTEM = "VIVIDSTREAM_REQUIRE_SYSTEM"
+OF_CALLS = ("attacks", "fuzz", "streamer")
 
 
 def lacking(program: str) -> NoReturn:
@@ -63,6 +66,21 @@ def whole_numbers() -> Iterator[None]:
     yield
     if "torch" in sys.modules:
         sys.modules["torch"].set_flush_denormal(False)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Before pytest-timeout's clock: waiting for a turn is no part of a test."""
+    meeting = turns.folder()
+    if meeting is None:
+        return (yield)
+    with turns.turn(meeting, alone=_needs_the_machine(item)):
+        return (yield)
+
+
+def _needs_the_machine(item: pytest.Item) -> bool:
+    """All of live calls, which own time, and what is marked so elsewhere."""
+    return item.path.relative_to(ROOT / "tests").parts[0] in OF_CALLS or item.get_closest_marker("alone") is not None
 
 
 def pytest_configure() -> None:

@@ -95,7 +95,7 @@ def rows(model: type[StrictModel]) -> dict[str, str]:
 def test_readme_has_exactly_two_setup_commands() -> None:
     serve, tests = setup_commands()
     assert serve.endswith("vividstream serve")
-    assert tests.endswith("-m pytest")
+    assert tests.endswith("-m pytest -n 2 --dist loadfile")
 
 
 def test_ci_run_is_the_second_setup_command() -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 
 import numpy as np
+import pytest
 
 from engines import jit
 from engines.types import Floats
@@ -28,6 +29,7 @@ def test_a_kernel_is_compiled_and_gives_what_python_gives() -> None:
     assert getattr(_spin, "signatures"), "compiled"  # noqa: B009  Numba's attribute; mypy sees a function
 
 
+@pytest.mark.alone
 def test_other_threads_run_while_a_kernel_does() -> None:
     """The event loop must not wait for a worker that draws: some ticks of a clock fall within one long call."""
     values = np.ones(8, np.float32)

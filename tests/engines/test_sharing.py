@@ -197,6 +197,7 @@ def test_sessions_that_ask_at_once_are_computed_at_once(owner: bool) -> None:
         assert graph.statistics().together > 1.8
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("owner", [True, False], ids=["owned", "whoever waits"])
 def test_the_deadline_is_honoured(owner: bool) -> None:
     """A neighbour with a steady rhythm stops; nobody waits for it longer than promised."""
