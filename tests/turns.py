@@ -1,7 +1,7 @@
 """Tests that need the machine for themselves, among others that run two at a time (`pytest -n 2`).
 
 A test of a live call is wrong where another test takes half of the processor. So tests take turns through two locked
-files: one at a time passes the gate; one that has to be alone waits there until all others have ended, and nobody passes
+files: one at a time passes the gate; one that has to be alone waits there until all others have ended; nobody passes
 meanwhile, so that it does not wait for ever.
 """
 
