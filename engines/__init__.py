@@ -26,6 +26,7 @@ from engines.marks.invisible import Marker
 from engines.marks.label import draw_label
 from engines.marks.own import own_payload
 from engines.marks.payload import Payload
+from engines.pixels import rgb_to_yuv420
 from engines.pool import EnginePool
 from engines.registry import engine_names, engines_here
 from engines.session import Session, SessionState, load
@@ -90,6 +91,7 @@ __all__ = [
     "new_challenge",
     "own_payload",
     "records_directory",
+    "rgb_to_yuv420",
     "standby_card",
     "watch_clip",
     "write_whole",

@@ -35,7 +35,7 @@ from streamer.signalling.negotiation import is_no_common_codec
 from streamer.signalling.refusal import not_live, taken
 from streamer.stats import Journey
 from streamer.telemetry import open_traces
-from streamer.tracks import CameraPicture
+from streamer.tracks import CameraPicture, standby_frame
 from streamer.viewer import Viewer
 from streamer.worker import Worker
 
@@ -120,6 +120,7 @@ class Room:
     async def warm_up(self) -> None:
         """Compiles and starts everything once, so that the first call is not late. Raises EngineUnavailable."""
         self._nursery.start()
+        await asyncio.to_thread(standby_frame, WARM_HEIGHT_PX, WARM_WIDTH_PX)  # compiles its kernel
         worker = self._workers[0]
         session = await self._open(self._config.swap, self.default_identity(), worker)
         await asyncio.wrap_future(worker.call(session.close))

@@ -58,6 +58,7 @@ PROMISED = {
     "new_challenge",
     "own_payload",
     "records_directory",
+    "rgb_to_yuv420",
     "standby_card",
     "watch_clip",
     "write_whole",

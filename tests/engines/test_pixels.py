@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
 
-from engines.pixels import gaussian_blur, lay_over, resize_area, resize_bilinear, warp_affine, warp_area
+from engines.pixels import gaussian_blur, lay_over, resize_area, resize_bilinear, rgb_to_yuv420, warp_affine, warp_area
 from engines.types import Floats, Rgb
 
 SIDES = st.integers(1, 23)
@@ -165,3 +165,32 @@ def test_warping_onto_fewer_pixels_is_warping_and_shrinking(
     at_once = warp_area(source, there, size, samples).astype(int)
     by_steps = resize_area(warp_affine(source, there, size * samples, size * samples), size, size)
     assert np.abs(at_once - by_steps).max() <= 1
+
+
+def test_4_2_0_is_what_the_standard_says() -> None:
+    """BT.601 of pictures of one colour, and round what a decoder makes of it."""
+    generator = np.random.default_rng(3)
+    for rgb in [(0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 0, 255), *generator.integers(0, 256, (50, 3))]:
+        picture = np.full((4, 6, 3), rgb, np.uint8)
+        y, u, v = np.zeros((4, 6), np.uint8), np.zeros((2, 3), np.uint8), np.zeros((2, 3), np.uint8)
+        rgb_to_yuv420(picture, y, u, v)
+        red, green, blue = (float(value) / 255 for value in rgb)
+        wanted_y = 16 + 65.481 * red + 128.553 * green + 24.966 * blue
+        wanted_u = 128 - 37.797 * red - 74.203 * green + 112.0 * blue
+        wanted_v = 128 + 112.0 * red - 93.786 * green - 18.214 * blue
+        for plane, wanted in ((y, wanted_y), (u, wanted_u), (v, wanted_v)):
+            assert abs(plane.astype(float) - wanted).max() <= 0.51
+
+
+def test_4_2_0_takes_the_colour_of_four_pixels_together() -> None:
+    picture = np.zeros((2, 2, 3), np.uint8)
+    picture[0, 0] = 200, 40, 90
+    mean = np.full((2, 2, 3), 0, np.uint8)
+    mean[:] = 50, 10, 22
+    planes = []
+    for one in (picture, mean):
+        y, u, v = np.zeros((2, 2), np.uint8), np.zeros((1, 1), np.uint8), np.zeros((1, 1), np.uint8)
+        rgb_to_yuv420(one, y, u, v)
+        planes.append((int(u[0, 0]), int(v[0, 0])))
+    assert abs(planes[0][0] - planes[1][0]) <= 1
+    assert abs(planes[0][1] - planes[1][1]) <= 1
