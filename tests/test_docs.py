@@ -168,7 +168,7 @@ def shown(default: object) -> str:
     """How a default is written in the table."""
     if isinstance(default, bool):
         return "yes" if default else "no"
-    return "none" if default is None or default == () else f"`{default}`" if default != "" else "empty"
+    return "none" if default is None else f"`{default}`" if default != "" else "empty"
 
 
 def test_every_file_in_the_readme_tree_exists_and_none_is_missing() -> None:

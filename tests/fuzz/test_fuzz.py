@@ -72,6 +72,8 @@ class Fuzzed:
         """The server's end of a call that works; a new one where the last has ended."""
         room = self.client.server.app[ROOM]  # type: ignore[attr-defined]
         if self._caller is not None:
+            self._caller.received.clear()
+            self._caller.reports.clear()
             peer = room.peers.get(self._caller.call)
             if peer is not None and peer._connection.connectionState == "connected":
                 return peer
