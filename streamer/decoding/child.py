@@ -41,8 +41,7 @@ def run(link: socket.socket, memory_fd: int) -> None:
     # kernel lets a user who may open nothing have no descriptor on its way either.
     socket.send_fds(link, [HELLO], [own_fd])
     os.close(own_fd)
-    filtered = sandbox.enter(DECODER_BYTES)
-    link.sendall(Answer(Kind.HELD, 0, slot=int(filtered)).pack())
+    link.sendall(Answer(Kind.HELD, 0, slot=sandbox.enter(DECODER_BYTES)).pack())
     _serve(link, memory)
 
 

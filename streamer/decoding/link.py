@@ -198,8 +198,7 @@ class DecoderLink:
     def _take(self, child: Child, answer: Answer) -> None:
         """One answer. Raises ValueError for one that makes no sense."""
         if answer.kind is Kind.HELD:
-            if not answer.slot:
-                log.warning("call %s: decoders run without a filter over system calls on this machine", self._call)
+            self._nursery.note_held(answer.slot)
             return
         if answer.number not in self._at_decoder:
             raise ValueError("a decoder answered what nobody asked")

@@ -17,7 +17,7 @@ from pathlib import Path
 from engines import VividError
 from streamer.decoding.child import run_in_thread
 from streamer.decoding.picture import Slots
-from streamer.decoding.wire import FORK
+from streamer.decoding.wire import FORK, HELD_FAST
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +28,15 @@ CODE = "import sys; sys.path.insert(0, sys.argv[1]); from streamer.decoding.nurs
 
 
 def has_processes() -> bool:
-    """Whether this system has what decoder processes are held with: Linux."""
-    return hasattr(os, "memfd_create") and hasattr(os, "pidfd_open")
+    """Whether this system has what decoder processes are held with: Linux, and no kernel that only looks like it."""
+    if not (hasattr(os, "memfd_create") and hasattr(os, "pidfd_open")):
+        return False
+    try:
+        for fd in (os.pidfd_open(os.getpid()), os.memfd_create("vividstream-probe", os.MFD_ALLOW_SEALING)):
+            os.close(fd)
+    except OSError:
+        return False
+    return True
 
 
 def _in_thread() -> Child:
@@ -39,6 +46,11 @@ def _in_thread() -> Child:
     ours.setblocking(False)
     threading.Thread(target=run_in_thread, name="decoder", args=(theirs, slots.memory), daemon=True).start()
     return Child(ours, slots, greets=False)
+
+
+def _drop(link: socket.socket, slots: Slots) -> None:
+    link.close()
+    slots.close()
 
 
 class NoDecoder(VividError):
@@ -76,6 +88,7 @@ class Nursery:
         self.starts = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
+        self._warned = False
 
     def start(self) -> None:
         """Starts the nursery's process, unless it is there. Does not wait for it. Raises NoDecoder."""
@@ -114,16 +127,27 @@ class Nursery:
             try:
                 socket.send_fds(self._control, [FORK], [theirs.fileno(), slots.fd])
                 return Child(ours, slots)
+            except BlockingIOError as error:
+                _drop(ours, slots)
+                raise NoDecoder("no decoder can be started now: too many are being started") from error
             except OSError as error:  # it died, or does not take orders any more
                 log.warning("the nursery of decoders does not answer (%s)", error)
-                ours.close()
-                slots.close()
+                _drop(ours, slots)
                 self._kill()
                 if attempt == 2:
                     raise NoDecoder("no decoder can be started: their nursery does not answer") from error
             finally:
                 theirs.close()
         raise AssertionError("the loop returns or raises")
+
+    def note_held(self, how: int) -> None:
+        """A decoder says how far it is held. Warns once where that is not as far as it should be."""
+        if how != HELD_FAST and not self._warned:
+            self._warned = True
+            log.warning(
+                "decoders are held less than they should be: %s",
+                "as root" if how & 1 else "without a filter over system calls",
+            )
 
     async def close(self) -> None:
         """Ends the nursery, and with it every decoder process."""

@@ -15,6 +15,7 @@ import struct
 from dataclasses import dataclass
 
 NOBODY = 65_534
+FILTERED, NOBODYS = 1, 2  # bits of what `enter` returns
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 38
 SECCOMP_MODE_FILTER = 2
 ALLOW, FORBID, KILL = 0x7FFF0000, 0x00050000 | 1, 0x80000000  # 1 is EPERM
@@ -110,17 +111,15 @@ AARCH64 = Machine(
 MACHINES = {"x86_64": X86_64, "aarch64": AARCH64}
 
 
-def enter(memory_bytes: int) -> bool:
+def enter(memory_bytes: int) -> int:
     """Gives everything up that decoding does not need. `memory_bytes`: how much address space may still be taken.
 
-    Returns whether the filter over system calls is in force (it is not on processors that nobody listed, or where the
-    kernel has none). Everything else is, or OSError is raised.
+    Returns FILTERED and NOBODYS as far as they are in force: there is no filter on processors that nobody listed or
+    where the kernel has none, and root of a container without other users stays root. All else is, or OSError is
+    raised.
     """
     libc, taken_bytes = ctypes.CDLL(None, use_errno=True), _address_space_bytes()
-    if os.geteuid() == 0:
-        os.setgroups([])
-        os.setresgid(NOBODY, NOBODY, NOBODY)
-        os.setresuid(NOBODY, NOBODY, NOBODY)
+    held = NOBODYS if _leave_root() else 0
     _prctl(libc, PR_SET_PDEATHSIG, signal.SIGKILL)  # after the change of user, which would clear it
     _prctl(libc, PR_SET_DUMPABLE, 0)
     _prctl(libc, PR_SET_NO_NEW_PRIVS, 1)
@@ -135,7 +134,22 @@ def enter(memory_bytes: int) -> bool:
     for limit, value in limits.items():
         resource.setrlimit(limit, (value, value))
     machine = MACHINES.get(platform.machine())
-    return machine is not None and _filter_calls(libc, program(machine))
+    if machine is not None and _filter_calls(libc, program(machine)):
+        held |= FILTERED
+    return held
+
+
+def _leave_root() -> bool:
+    """Becomes nobody where the server is root. Returns whether this process is no root."""
+    if os.geteuid() != 0:
+        return True
+    try:
+        os.setgroups([])
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+    except OSError:
+        return False
+    return True
 
 
 def program(machine: Machine) -> bytes:

@@ -22,6 +22,7 @@ _JOB = struct.Struct("<IIBB2x")
 _ANSWER = struct.Struct("<BBHHBBII")
 JOB_BYTES = _JOB.size
 ANSWER_BYTES = _ANSWER.size
+HELD_FAST = 3
 HELLO = b"decoder"  # a decoder process to the server, with its handle
 FORK = b"fork"  # the server to the nursery, with the socket and the memory of the new process
 
@@ -33,7 +34,7 @@ class Kind(IntEnum):
     DONE = 2
     REFUSED = 3  # done, and the picture could not be decoded
     NO_SLOT = 4  # done, and the picture was dropped: every slot is in somebody's hands
-    HELD = 5  # the process has given up what it does not need; slot 1: and its system calls are filtered
+    HELD = 5  # the process has given up what it does not need; `slot` says how far, HELD_FAST: as far as it should
 
 
 @dataclass(frozen=True, slots=True)

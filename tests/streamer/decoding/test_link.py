@@ -247,6 +247,15 @@ def decoders(nursery: Nursery) -> int:
     return len(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="utf-8").split())
 
 
+def test_decoders_that_are_held_less_are_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    nursery = Nursery()
+    for how in (3, 2, 1, 3):
+        nursery.note_held(how)
+    assert [record.getMessage() for record in caplog.records] == [
+        "decoders are held less than they should be: without a filter over system calls"
+    ]
+
+
 async def test_where_there_are_no_such_processes_the_same_goes_on_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parent, "has_processes", lambda: False)
     nursery = Nursery()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from streamer.decoding import sandbox
+from streamer.decoding.wire import HELD_FAST
 
 ROOT = Path(__file__).parent.parent.parent.parent
 pytestmark = pytest.mark.skipif(platform.machine() not in sandbox.MACHINES, reason="no list of system calls for it")
@@ -23,7 +24,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 libc.mmap.restype = ctypes.c_void_p
 libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
 pair = socket.socketpair()
-assert sandbox.enter(64 << 20)
+assert sandbox.enter(64 << 20) == sandbox.FILTERED | sandbox.NOBODYS
 """
 STILL = {
     "read and write": "pair[0].send(b'x'); os.write(1, pair[1].recv(1))",
@@ -53,6 +54,10 @@ def tried(what: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
         [sys.executable, "-I", "-c", code, str(ROOT)], capture_output=True, timeout=60, cwd=ROOT, check=False
     )
+
+
+def test_what_holds_a_decoder_fast_is_all_there_is() -> None:
+    assert HELD_FAST == sandbox.FILTERED | sandbox.NOBODYS
 
 
 @pytest.mark.parametrize("what", STILL.values(), ids=STILL)
