@@ -62,7 +62,7 @@ class BriefCall:
     def __init__(self, http: aiohttp.ClientSession, address: str, loop: Sequence[Coded]) -> None:
         self._http, (self._base, _, self._query) = http, address.partition("?")
         self._connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
-        self._track = PausingTrack(loop, FPS)
+        self._track = PausingTrack(loop, FPS, time.monotonic())
         self._taps: list[PacketTap] = []
         self._transceiver = self._connection.addTransceiver(self._track, direction="sendrecv")
         codecs = RTCRtpSender.getCapabilities("video").codecs
