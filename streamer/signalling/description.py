@@ -6,12 +6,14 @@ only what aiortc does not say or does not add.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from ipaddress import ip_address
 
 from streamer.signalling.refusal import Refusal
 
+_PROFILE = re.compile(r"^a=fmtp:(\d+) (?:[^\r\n]*;)?\s*profile-level-id=([0-9a-fA-F]{6})", re.MULTILINE)
 DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
 
 
@@ -114,6 +116,16 @@ def complete(sdp: str, announce: str | None = None) -> str:
             elif announce is not None and line.startswith("a=candidate:"):
                 lines += _announced(line, announce)
     return "\r\n".join(lines) + "\r\n"
+
+
+def echo_profiles(answer: str, offer: str) -> str:
+    """The answer with H.264 profiles in the words of the offer.
+
+    A profile has several numbers (42c0.., 42e0..: constrained baseline). aiortc answers with its own, but both sides
+    must say the same (RFC 6184 section 8.2.2).
+    """
+    offered = {found[1]: found[2] for found in _PROFILE.finditer(offer)}
+    return _PROFILE.sub(lambda found: found[0][:-6] + offered.get(found[1], found[2]), answer)
 
 
 def _announced(line: str, announce: str) -> list[str]:

@@ -13,7 +13,7 @@ from aiortc.sdp import candidate_from_sdp
 
 from engines import MediaError
 from streamer.signalling.conditions import new_tag
-from streamer.signalling.description import IceSide, complete, fragment, ice_of
+from streamer.signalling.description import IceSide, complete, echo_profiles, fragment, ice_of
 from streamer.signalling.refusal import Refusal
 from streamer.transport.ice_restart import IceRestart, add_candidate
 
@@ -54,7 +54,7 @@ class Line:
 
         await self._tried(negotiate(), "offer")
         self.remote = ice_of(sdp)
-        return self.local_sdp
+        return echo_profiles(self.local_sdp, sdp)
 
     async def offer(self) -> str:
         """Our own offer, all our candidates in it. Then `accept`."""

@@ -19,6 +19,7 @@ from streamer.signalling.description import (
     check_sender,
     check_viewer,
     complete,
+    echo_profiles,
     fragment,
     ice_of,
     read_wanted,
@@ -97,6 +98,13 @@ def test_an_answer_is_completed() -> None:
     ], "neither loopback, nor another kind of address, nor the relay is at the address outside"
     assert f"a={CANDIDATE}" in lines
     assert read_wanted(text).sections == read_wanted(description(picture("recvonly"), sound("recvonly"))).sections
+
+
+def test_h264_profiles_are_answered_in_the_words_of_the_offer() -> None:
+    offer = "a=fmtp:96 packetization-mode=1;profile-level-id=42c01e;level-asymmetry-allowed=1\r\na=fmtp:97 apt=96\r\n"
+    answer = "a=fmtp:96 level-asymmetry-allowed=1;profile-level-id=42e01f\r\na=fmtp:98 profile-level-id=42001f\r\n"
+    assert echo_profiles(answer, offer) == answer.replace("42e01f", "42c01e")
+    assert echo_profiles(answer, "") == answer
 
 
 def test_the_answer_to_a_restart_names_the_bundles_first_section_only() -> None:
