@@ -177,14 +177,14 @@ class DecoderLink:
             self._replace("it died")
             return
         self._read += data
-        try:
-            while len(self._read) >= ANSWER_BYTES and child is self._child:
-                answer, self._read = Answer.unpack(self._read[:ANSWER_BYTES]), self._read[ANSWER_BYTES:]
-                self._take(child, answer)
-        except ValueError as error:
-            self._replace(str(error))
-            return
-        self._feed()
+        pictures, lie = self._take_all(child)
+        if lie is not None:
+            self._replace(lie)
+        else:
+            self._feed()  # before the pictures are looked at: so the decoder is at work meanwhile
+        for picture in pictures:
+            if not self._over:
+                self._deliver(picture)
 
     def _greet(self, child: Child) -> None:
         """Its first message, sent before it has seen a byte of the call: the handle to end it with."""
@@ -195,17 +195,29 @@ class DecoderLink:
         if message != HELLO or child.pidfd < 0:
             self._replace("it died at its start" if not message else "it does not say hello")
 
-    def _take(self, child: Child, answer: Answer) -> None:
+    def _take_all(self, child: Child) -> tuple[list[DecodedPicture], str | None]:
+        """Every answer that has come: the pictures, and what is wrong with an answer that makes no sense."""
+        pictures = []
+        try:
+            while len(self._read) >= ANSWER_BYTES:
+                answer, self._read = Answer.unpack(self._read[:ANSWER_BYTES]), self._read[ANSWER_BYTES:]
+                picture = self._take(child, answer)
+                if picture is not None:
+                    pictures.append(picture)
+        except ValueError as error:
+            return pictures, str(error)
+        return pictures, None
+
+    def _take(self, child: Child, answer: Answer) -> DecodedPicture | None:
         """One answer. Raises ValueError for one that makes no sense."""
         if answer.kind is Kind.HELD:
             self._nursery.note_held(answer.slot)
-            return
+            return None
         if answer.number not in self._at_decoder:
             raise ValueError("a decoder answered what nobody asked")
         picture, _ = self._at_decoder[answer.number]
         if answer.kind is Kind.PICTURE:
-            self._take_picture(child, answer, picture)
-            return
+            return self._take_picture(child, answer, picture)
         del self._at_decoder[answer.number]
         counted = self._counters
         self._counters = replace(counted, decode_ms=counted.decode_ms + answer.took_us / 1e3)
@@ -214,15 +226,15 @@ class DecoderLink:
             self._request_key("a picture could not be decoded")
         elif answer.kind is Kind.NO_SLOT:
             self._counters = replace(self._counters, dropped_no_slot=counted.dropped_no_slot + 1)
+        return None
 
-    def _take_picture(self, child: Child, answer: Answer, picture: CodedPicture) -> None:
+    def _take_picture(self, child: Child, answer: Answer, picture: CodedPicture) -> DecodedPicture:
         now_s = time.monotonic()
         if self._storm.saw(picture.codec, answer.height_px, answer.width_px, now_s):
             raise ValueError("the sender changes the size of its pictures all the time")
         frame = child.slots.frame(answer, picture.rtp_timestamp)
         self._counters = replace(self._counters, decoded=self._counters.decoded + 1)
-        if not self._over:
-            self._deliver(DecodedPicture(frame, picture.rtp_timestamp, picture.times.at(decoded_s=now_s)))
+        return DecodedPicture(frame, picture.rtp_timestamp, picture.times.at(decoded_s=now_s))
 
     def _watch_it(self) -> None:
         if self._watch is None and self._at_decoder:

@@ -28,7 +28,6 @@ class DecodedPicture:
     frame: VideoFrame
     pts: int
     times: PictureTimes
-    decode_ms: float = 0.0
 
 
 class _Lent(np.ndarray[tuple[int, int], np.dtype[np.uint8]]):
