@@ -9,7 +9,8 @@ MOST_KEPT = 2_048  # 5 s of 4 Mbit/s; aiortc keeps 128
 KEPT_S = 3.0
 LEAST_APART_S = 0.010  # the same packet again
 SHARE = 0.25  # of the bit rate that retransmissions may take
-BURST_BYTES = 60_000
+BURST_S = 0.2  # of the bit rate may be sent again at once: more would fill the queue that has just lost packets
+LEAST_AGAIN_BYTES = 10_000
 SEQUENCES = 1 << 16
 
 
@@ -36,7 +37,7 @@ class History:
     too_soon: int = 0
     over_budget: int = 0
     _kept: OrderedDict[int, SentPacket] = field(default_factory=OrderedDict)
-    _budget_bytes: float = float(BURST_BYTES)
+    _budget_bytes: float = float(LEAST_AGAIN_BYTES)
     _budget_s: float | None = None
 
     def __len__(self) -> int:
@@ -69,7 +70,7 @@ class History:
     def _earn(self, bps: int, now_s: float) -> None:
         if self._budget_s is not None:
             earned_bytes = SHARE * bps / 8 * max(now_s - self._budget_s, 0.0)
-            self._budget_bytes = min(self._budget_bytes + earned_bytes, BURST_BYTES)
+            self._budget_bytes = min(self._budget_bytes + earned_bytes, max(BURST_S * bps / 8, LEAST_AGAIN_BYTES))
         self._budget_s = now_s
 
 

@@ -55,7 +55,7 @@ from streamer.transport.extensions import FirstPacket, SendExtensions, has_trans
 from streamer.transport.feedback import SentLog, TransportFeedback
 from streamer.transport.history import History, KeyLimit, SentPacket
 from streamer.transport.pacer import BURST_S, LONGEST_WAIT_S, MOST_BURST_S, SHORT_WAIT_S, Pacer
-from streamer.transport.rate import RateLimits, SendRate
+from streamer.transport.rate import Meter, RateLimits, SendRate
 from streamer.transport.round_trip import RoundTrip
 from streamer.transport.source_filter import round_trip_of
 from streamer.transport.types import (
@@ -161,6 +161,7 @@ class PictureSender(RTCRtpSender):
         self._reports: deque[tuple[int, float]] = deque(maxlen=MOST_REPORTS)  # (middle of its NTP time, when)
         self._last_sent: tuple[int, float] | None = None  # (RTP timestamp, unix seconds)
         self._payload_type = 0
+        self._again = Meter()
         self._period_s = 1 / 30
         self._last_s: float | None = None
         self._waiting = asyncio.Event()
@@ -290,7 +291,8 @@ class PictureSender(RTCRtpSender):
         bps = self._rate.target_bps(now_s)
         self._pacer.bps = bps
         self._pacer.longest_wait_s = SHORT_WAIT_S if self._rate.is_free(now_s) else LONGEST_WAIT_S
-        picture_bps = min(round(bps * self._share), self._most_bps)
+        again_bps = min(self._again.bps(now_s) or 0.0, bps / 2)  # what is sent again is not there for pictures
+        picture_bps = min(round((bps - again_bps) * self._share), self._most_bps)
         if self._encoder is not None and abs(picture_bps - self._encoder_bps) > RATE_STEP * self._encoder_bps:
             self._encoder.set_rate(picture_bps)
             self._encoder_bps = picture_bps
@@ -452,6 +454,7 @@ class PictureSender(RTCRtpSender):
         if outgoing.again:
             self._rtx_sequence = (self._rtx_sequence + 1) % SEQUENCES if as_rtx else self._rtx_sequence
             self._counted.update(retransmitted=1)
+            self._again.add(now_s, len(data))
             return
         self._note_sent(outgoing, len(data), now_s, unix_s)
 

@@ -101,6 +101,17 @@ def test_computers_that_stop_for_a_moment_are_not_taken_for_queues() -> None:
     assert min(rates) >= LIMITS.start_bps
 
 
+def test_a_queue_that_came_too_slowly_for_the_trend_is_emptied() -> None:
+    rate = DelayRate(LIMITS)
+    lowest_bps = rate.bps
+    for index in range(330):
+        sent_s = index / 30
+        rate.packet(sent_s, sent_s + 0.02 + min(sent_s * 0.016, 0.14), 6_000)
+        lowest_bps = min(lowest_bps, rate.update(sent_s + 0.2))
+        assert rate.trend.usage is not Usage.OVER
+    assert lowest_bps == pytest.approx(0.6 * 1_440_000, rel=0.1)
+
+
 def test_the_rate_does_not_run_ahead_of_what_is_sent() -> None:
     """An encoder that needs less says nothing of what the link would carry."""
     rate = DelayRate(LIMITS)
