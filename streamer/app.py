@@ -39,7 +39,8 @@ from streamer.loop_lag import LoopLag
 from streamer.metrics import CONTENT_TYPE, metrics_text
 from streamer.room import Loader, Room, Store
 from streamer.signalling import page, whep, whip
-from streamer.signalling.http import ADMITTED, CONFIG, GATE, PLACEMENT, ROOM, VIEWERS, claim_of, who
+from streamer.signalling.http import ADMITTED, CONFIG, GATE, PLACEMENT, VIEWERS, claim_of, who
+from streamer.signalling.http import ROOM as ROOM
 from streamer.signalling.placement import Overflow, Placement
 from streamer.signalling.refusal import Refusal
 from streamer.tracks import CameraPicture
@@ -54,6 +55,7 @@ PAGE_FILES = {
     "app.js": "text/javascript",
     "call.js": "text/javascript",
     "ages.js": "text/javascript",
+    "ice.js": "text/javascript",
     "style.css": "text/css",
     "icon.svg": "image/svg+xml",
 }

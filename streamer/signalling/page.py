@@ -50,7 +50,7 @@ async def _begin(request: web.Request) -> web.Response:
     except BaseException:
         gate.leave(ticket)
         raise
-    said = {"call": peer.call, "sdp": answer, "type": "answer", **_chosen(peer.numbers())}
+    said = {"call": peer.call, "sdp": answer, "type": "answer", "tag": peer.line.tag, **_chosen(peer.numbers())}
     headers = {
         "Location": f"/session/{peer.call}",
         "ETag": peer.line.tag,

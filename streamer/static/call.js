@@ -1,8 +1,8 @@
 // One call to the server: offer, answer, numbers, end. Knows nothing of the page.
 
 import { AgeMeter } from "/static/ages.js";
+import { Ice, iceServers } from "/static/ice.js";
 
-const GATHER_MS = 1_500;
 const ASK_EVERY_MS = 1_000;
 const SILENT_MS = 6_000; // the server sends numbers once a second
 const MOST_BITS_PER_S = 2_500_000;
@@ -36,6 +36,7 @@ export async function ask(path, method = "GET", body = undefined, extra = {}) {
 
 export class Call {
   #connection;
+  #ice;
   #channel;
   #path = null;
   #ended = false;
@@ -49,7 +50,9 @@ export class Call {
 
   // Starts the call. `stream` has the camera and perhaps a microphone; the result plays in `video`.
   async start(stream, video, choice) {
-    const connection = (this.#connection = new RTCPeerConnection({ iceServers: [], bundlePolicy: "max-bundle" }));
+    const servers = await iceServers();
+    const connection = (this.#connection = new RTCPeerConnection({ iceServers: servers, bundlePolicy: "max-bundle" }));
+    const ice = (this.#ice = new Ice(connection));
     const result = new MediaStream();
     for (const track of stream.getTracks()) {
       if (track.kind === "video") track.contentHint = "motion";
@@ -64,7 +67,6 @@ export class Call {
     });
     this.#openChannel();
     await connection.setLocalDescription(await connection.createOffer());
-    await gathered(connection);
     const offer = { sdp: connection.localDescription.sdp, choice };
     const answer = await ask("/session", "POST", offer);
     this.#path = `/session/${answer.call}`;
@@ -73,6 +75,7 @@ export class Call {
       return answer;
     }
     await connection.setRemoteDescription({ type: "answer", sdp: answer.sdp });
+    ice.begin(this.#path, answer.tag);
     await this.#applyAsk();
     video.srcObject = result;
     this.#watch(video);
@@ -96,6 +99,7 @@ export class Call {
     if (this.#ended) return;
     this.#ended = true;
     clearInterval(this.#timer);
+    this.#ice?.end();
     this.#hangUp();
     this.#connection?.close();
   }
@@ -174,17 +178,4 @@ export class Call {
     }
     await sender.setParameters(parameters);
   }
-}
-
-// All addresses are in the offer: the server takes no later ones.
-function gathered(connection) {
-  if (connection.iceGatheringState === "complete") return Promise.resolve();
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, GATHER_MS);
-    connection.addEventListener("icegatheringstatechange", () => {
-      if (connection.iceGatheringState !== "complete") return;
-      clearTimeout(timer);
-      resolve();
-    });
-  });
 }
