@@ -325,7 +325,6 @@ class JitterBuffer:
         if end is None:
             return False
         self._drop_up_to(start, clean=False)
-        self.needs_key = True
         return True
 
     def _give_up(self, number: int) -> tuple[list[CodedPicture], str]:

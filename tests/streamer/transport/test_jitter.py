@@ -226,6 +226,7 @@ def test_after_an_outage_nothing_old_is_asked_for() -> None:
     assert bench.asked == []
     assert bench.key_wanted[0][0] == pytest.approx(90 * FRAME_S)
     assert bench.key_wanted[0][1] == "an outage"
+    assert bench.buffer.counters.dropped_undecodable == 5
     assert bench.shown == [*range(30), *range(95, 120)]
 
 
@@ -237,8 +238,18 @@ def test_an_overrun_line_is_not_overrun_more() -> None:
             bench.feed(packet)
     assert "too much is missing" in [why for _, why in bench.key_wanted]
     assert max(list(Counter(number for _, number in bench.asked).values())) <= 4
-    assert len(bench.asked) < 200  # of 75 packets that were lost
+    assert len(bench.asked) < 120  # of 75 packets that were lost
     assert bench.shown == [*range(15), *range(40, 60)]
+
+
+def test_where_very_much_is_missing_at_once_only_a_key_frame_is_asked_for() -> None:
+    bench = Bench(rtt_s=0.08)
+    for packet in stream(20, per_picture=10, keys=(0, 12)):
+        if not 50 <= packet.number < 80:
+            bench.feed(packet)
+    assert bench.asked == []
+    assert bench.key_wanted[0][1] == "too much is missing"
+    assert bench.shown == [*range(5), *range(12, 20)]
 
 
 def test_a_slow_camera_is_no_outage() -> None:
@@ -340,7 +351,7 @@ def test_a_restart_behind_leaves_nothing_missing() -> None:
     for packet in stream(10, first=40_000):
         if packet.number != 40_048:
             bench.feed(packet)
-    for packet in stream(10, keys=(0, 1)):
+    for packet in stream(10, keys=(0, 1), first=20_000):
         bench.feed(packet, packet.sent_s + 0.4)
     assert bench.shown[-9:] == list(range(1, 10))
     assert len(bench.buffer.missing) == 0
@@ -399,3 +410,36 @@ def test_lost_parts_of_a_key_frame_are_waited_for_until_the_rest_of_it_has_come(
     bench.feed(key[10], 0.31, resent=True)
     bench.feed(key[30], 0.32, resent=True)
     assert bench.shown == [0]
+
+
+def test_lost_parts_of_a_key_frame_outlive_what_is_given_up_before_it() -> None:
+    bench = Bench(rtt_s=0.02)
+    packets = list(stream(5, keys=(0, 4)))
+    for packet in packets:
+        if packet.number not in (12, 22):
+            bench.feed(packet)
+    bench.note(bench.buffer.poll(packets[-1].sent_s + 0.09995), packets[-1].sent_s + 0.09995)
+    bench.feed(packets[22], packets[-1].sent_s + 0.09996, resent=True)
+    assert bench.shown == [0, 1, 4]
+
+
+def test_the_rest_of_a_key_frame_whose_beginning_is_lost_is_no_key_frame() -> None:
+    """H.264: its first packet holds the parameter sets, every other one says that it is of a key frame."""
+    trip = RoundTrip()
+    buffer = JitterBuffer("H264", trip)
+    shown: list[CodedPicture] = []
+    for number, (timestamp, marker, part) in enumerate(
+        [
+            (0, False, Part(b"set", True, True)), (0, True, Part(b"key", False, True)),
+            (3000, True, Part(b"next")),
+            (6000, False, Part(b"set", True, True)), (6000, False, Part(b"key", False, True)),
+            (6000, True, Part(b"key", False, True)),
+            (9000, True, Part(b"next")),
+        ]
+    ):  # fmt: skip
+        if number != 3:
+            shown += buffer.add(number, timestamp, marker, part, number * 0.01).pictures
+    shown += buffer.poll(1.0).pictures
+    assert [picture.rtp_timestamp for picture in shown] == [0, 3000]
+    assert buffer.needs_key
+    assert buffer.counters.dropped_undecodable == 2
