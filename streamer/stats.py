@@ -12,6 +12,7 @@ from itertools import accumulate
 from streamer.transport.types import PictureTimes
 
 WINDOW_S = 10.0
+LATELY_S = 2.0
 MOST_SAMPLES = 1_200  # 120 pictures a second for the whole window
 
 # What a picture passes on its way, in order, and when it has passed each: the name in PictureTimes.
@@ -144,6 +145,7 @@ class CallStats:
     """Counts of one call. `age` is the age of the picture: its first packet in, its last packet out."""
 
     age: Window = field(default_factory=Window)
+    age_lately: Window = field(default_factory=lambda: Window(LATELY_S))  # what the sound follows
     journey: Journey = field(default_factory=Journey)
     pictures_in: Window = field(default_factory=Window)
     pictures_out: Window = field(default_factory=Window)
@@ -162,7 +164,9 @@ class CallStats:
         """A picture made from the camera's was sent: `times.sent_s` says when."""
         assert times.sent_s is not None
         self.pictures_out.add(times.sent_s, 0.0)
-        self.age.add(times.sent_s, (times.sent_s - times.first_packet_s) * 1e3)
+        age_ms = (times.sent_s - times.first_packet_s) * 1e3
+        self.age.add(times.sent_s, age_ms)
+        self.age_lately.add(times.sent_s, age_ms)
         self.journey.add(times, times.sent_s)
         self.shown[shows] += 1
         if self.follower is not None:

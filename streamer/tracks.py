@@ -230,7 +230,7 @@ class DelayedSound(MediaStreamTrack):
         """The next sound whose time has come, still coded. Raises MediaStreamError after the end."""
         while self.readyState == "live":
             now_s = time.monotonic()
-            age = self._stats.age.quantiles(now_s)
+            age = self._stats.age_lately.quantiles(now_s)
             delay_s = self._delay.follow(age.p50_ms / 1e3 if age.count else None, now_s)
             if self._held and self._held[0].arrived_s + delay_s <= now_s:
                 return _packet_of(self._held.popleft())

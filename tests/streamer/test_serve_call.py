@@ -205,7 +205,7 @@ async def test_sound_waits_for_its_picture() -> None:
     stats = CallStats()
     sound = DelayedSound(stats)
     for number in range(200):
-        stats.age.add(time.monotonic(), 120.0)
+        stats.age_lately.add(time.monotonic(), 120.0)
         sound.put(CodedSound(b"opus", number * 960, time.monotonic()))
     assert sound.dropped == 150, "no more than a second of sound waits"
     since_s = time.monotonic()
