@@ -203,7 +203,8 @@ class Room:
             raise
 
     def _new_viewer(self, source: Peer) -> Viewer:
-        return Viewer(secrets.token_urlsafe(16), source, self.ice_servers.for_us(time.time()))
+        ice = self.ice_servers.for_us(time.time())
+        return Viewer(secrets.token_urlsafe(16), source, ice, self._config.guard.handshake_s)
 
     async def change(self, call: str, choice: Choice) -> Peer:
         """Another identity, engine or tone in the middle of a call. Raises KeyError where there is no such call."""

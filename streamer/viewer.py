@@ -18,14 +18,14 @@ from streamer.transport.sender import PictureSender
 
 log = logging.getLogger(__name__)
 
-CONNECT_S = 15.0  # from the answer to the first packet
 COUNTER_OFFER_S = 30.0  # for which a counter-offer may be answered
 
 
 class Viewer:
     """Make it on the event loop, `answer` an offer or make one and `accept` its answer, then await `live` in a task."""
 
-    def __init__(self, name: str, source: Peer, ice: Ice) -> None:
+    def __init__(self, name: str, source: Peer, ice: Ice, connect_s: float = 10.0) -> None:
+        """`connect_s`: from an agreement to the connection; then the viewing is over."""
         self.name = name
         self.source = source
         self.stats = CallStats()
@@ -39,7 +39,8 @@ class Viewer:
         self._changed = asyncio.Event()
         self._over = asyncio.Event()
         self._closing: asyncio.Future[None] | None = None
-        self._due_s = time.monotonic() + CONNECT_S
+        self._connect_s = connect_s
+        self._due_s = time.monotonic() + connect_s
         self._connection.on("connectionstatechange", self._on_state)
 
     async def answer(self, sdp: str, kinds: frozenset[str]) -> str:
@@ -116,7 +117,7 @@ class Viewer:
 
     def _agreed(self) -> None:
         self.is_agreed = True
-        self._due_s = time.monotonic() + CONNECT_S
+        self._due_s = time.monotonic() + self._connect_s
         self._changed.set()
 
     def _on_state(self) -> None:

@@ -12,7 +12,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from aiortc import RTCSessionDescription
 
 from streamer.app import create_app
-from streamer.config import ReachSettings, ServerConfig
+from streamer.config import GuardSettings, ReachSettings, ServerConfig
 from streamer.signalling.http import ROOM
 from streamer.signalling.placement import Posted
 from streamer.transport.ice_restart import transport_of
@@ -218,6 +218,16 @@ async def test_a_player_without_a_codec_of_ours_gets_an_offer_instead() -> None:
         assert (await viewer.patch(answer, media_type=SDP)).status == 409
         response = await other.post("/whep/a", description(picture("recvonly")).replace("a=mid:0", "a=mid:é"))
         assert response.status in (400, 406)
+
+
+async def test_a_viewer_who_never_connects_is_sent_home() -> None:
+    config = ServerConfig(guard=GuardSettings(handshake_s=1.5))
+    async with served(config) as http, client(http) as sender, client(http) as viewer:
+        await sender.begin("/whip/a", await sender.offer_to_send(Camera([GREY])))
+        response = await viewer.post("/whep/a", await viewer.offer_to_receive("video"))
+        assert response.status == 201
+        await viewer.until(lambda: not app_room(http).viewers, 10.0)
+        assert (await http.get(viewer.path)).status == 404
 
 
 async def test_an_empty_post_asks_for_an_offer() -> None:
