@@ -8,10 +8,12 @@ import socket
 import struct
 
 import pytest
+from aioice.candidate import Candidate
+from aioice.ice import CandidatePair, Connection
 from aiortc import RTCPeerConnection
 
 from streamer.transport import pin
-from streamer.transport.source_filter import strangers_of
+from streamer.transport.source_filter import FilteredStunProtocol, strangers_of
 from tests.streamer.transport.calls import Line, connections
 
 FATAL_ALERT = bytes([21]) + b"\xfe\xfd" + bytes(8) + struct.pack("!H", 2) + b"\x02\x28"
@@ -80,3 +82,30 @@ async def test_an_alert_of_a_stranger_ends_a_stock_connection_and_not_ours(monke
             is_up, dropped = await connected_under(datagrams)
             assert is_up
             assert dropped > 10
+
+
+@pytest.mark.parametrize(
+    "datagram", [b"\x00junk", b"\x03" + bytes(30), b"\x80" + bytes(20), b"\x16\xfe\xfd", b"\xff", b""]
+)
+async def test_what_is_no_stun_message_reaches_nobody_before_a_check(datagram: bytes) -> None:
+    connection = Connection(ice_controlling=False)
+    protocol = FilteredStunProtocol(connection)
+    protocol.local_candidate = candidate(("127.0.0.1", 1000))
+    stranger = ("127.0.0.1", 2000)
+    protocol.datagram_received(datagram, stranger)
+    assert connection._queue.empty()
+    assert protocol.strangers == 1
+    pair = CandidatePair(protocol, candidate(stranger))
+    pair.state = CandidatePair.State.SUCCEEDED
+    connection._check_list.append(pair)
+    protocol.datagram_received(b"\x80" + bytes(20), stranger)
+    assert connection._queue.qsize() == 1
+    protocol.datagram_received(b"\x80" + bytes(20), ("127.0.0.1", 2001))
+    assert connection._queue.qsize() == 1
+
+
+def candidate(address: tuple[str, int]) -> Candidate:
+    host, port = address
+    made = Candidate("1", 1, "udp", 1, host, port, "host")
+    made._network_host = host
+    return made
