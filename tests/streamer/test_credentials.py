@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engines import SettingError, local_key
@@ -92,7 +92,7 @@ def boxes(data: bytes) -> dict[str, tuple[int, int]]:
 
 
 @given(data=st.data())
-@settings(max_examples=60)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 def test_any_byte_of_pictures_or_manifest_that_is_changed_is_found(signed: Path, data: st.DataObject) -> None:
     """Or it reads exactly as before: C2PA leaves the boxes' frames and the signature's padding out of its hashes."""
     whole = signed.read_bytes()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engines import VividError, canonical, local_key
@@ -66,7 +67,7 @@ def test_what_was_logged_can_be_read(whole: tuple[AuditLog, bytes, bytes]) -> No
 
 
 @given(data=st.data())
-@settings(max_examples=150)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 def test_any_byte_that_is_changed_is_found(whole: tuple[AuditLog, bytes, bytes], data: st.DataObject) -> None:
     audit, lines, head = whole
     both = lines + head
@@ -77,7 +78,7 @@ def test_any_byte_that_is_changed_is_found(whole: tuple[AuditLog, bytes, bytes],
 
 
 @given(data=st.data())
-@settings(max_examples=60)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 def test_lines_in_any_other_order_or_number_are_found(
     whole: tuple[AuditLog, bytes, bytes], data: st.DataObject
 ) -> None:
@@ -88,7 +89,7 @@ def test_lines_in_any_other_order_or_number_are_found(
 
 
 @given(data=st.data())
-@settings(max_examples=60)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 def test_bytes_that_are_put_in_or_cut_off_are_found(whole: tuple[AuditLog, bytes, bytes], data: st.DataObject) -> None:
     audit, lines, head = whole
     begin = data.draw(st.integers(0, len(lines)))
@@ -106,6 +107,20 @@ def test_a_chain_that_is_written_anew_by_another_key_is_found(
     audit, lines, head = whole
     assert is_found(audit, other.path.read_bytes(), (tmp_path / "audit.head").read_bytes())
     assert not is_found(audit, lines, head)
+
+
+def test_genuine_lines_of_two_histories_do_not_fit_together(tmp_path: Path) -> None:
+    """As after a backup: both logs are signed with the same key, and number their lines alike."""
+    audit = logged(tmp_path / "one")
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    other = AuditLog(tmp_path / "two", Clock())
+    for file in ("a.mp4", "b.mp4"):
+        audit.record("export", file=file)
+        other.record("export", file=file.upper())
+    ours, theirs = (one.path.read_bytes().splitlines(keepends=True) for one in (audit, other))
+    head = (audit.folder / "audit.head").read_bytes()
+    assert is_found(audit, b"".join([*ours[:-2], theirs[-2], ours[-1]]), head)
+    assert not is_found(audit, b"".join(ours), head)
 
 
 def test_a_head_of_earlier_is_no_excuse_for_missing_lines(tmp_path: Path) -> None:
