@@ -63,6 +63,14 @@ class ReachSettings(StrictModel):
                 raise ValueError("must be first-last, 1024 to 65535")
         return text
 
+    @field_validator("overflow")
+    @classmethod
+    def _are_addresses(cls, others: tuple[str, ...]) -> tuple[str, ...]:
+        for other in others:
+            if not other.startswith(("https://", "http://")):
+                raise ValueError(f"must begin with https:// or http://: {other[:80]}")
+        return others
+
     @field_validator("announce")
     @classmethod
     def _is_an_address(cls, text: str | None) -> str | None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engines import SettingError
 from streamer.config import ReachSettings, ServerConfig
 from streamer.signalling.conditions import check_condition, new_tag
 from streamer.signalling.description import (
@@ -174,6 +175,21 @@ def test_no_text_is_more_than_a_bad_request(text: str) -> None:
 )
 def test_conditions(header: str | None, restarts: bool, expected: int | None) -> None:
     assert status(check_condition, header, '"now"', restarts) == expected
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"overflow": ("two.example",)},
+        {"announce": "here"},
+        {"turn_server": "turn:relay.example:3478"},
+        {"turn_secret": "long enough"},
+        {"relay_only": True},
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(SettingError):
+        ReachSettings.read(wrong)
 
 
 def test_tags_are_never_the_same() -> None:
