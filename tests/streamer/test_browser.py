@@ -6,6 +6,7 @@ import asyncio
 import base64
 import io
 import re
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -265,3 +266,27 @@ def wardrobe(shared_data: Path) -> Any:
             self._all[worn.name] = worn
 
     return Wardrobe(photo_identity(shared_data / "synth_faces" / "t0003_schnell.jpg"))
+
+
+@pytest.mark.long
+async def test_a_browser_sends_fewer_pictures_when_it_is_asked_to(chromium: str, clip: Path) -> None:
+    def slow(rgb_HW3: Rgb, captured_s: float) -> StepResult:
+        time.sleep(0.1)
+        return negative(rgb_HW3)
+
+    async with (
+        served(loader=Loader(slow)) as client,
+        chromium_with_camera(chromium, clip) as browser,
+        opened(client, browser) as page,
+    ):
+        await start(page)
+        (peer,) = client.server.app[ROOM].peers.values()  # type: ignore[attr-defined]
+        async with asyncio.timeout(60):
+            while True:
+                numbers: dict[str, Any] = peer.numbers()
+                if numbers["asked"]["fps"] <= 15 and numbers["fps_in"] < 18:
+                    break
+                await asyncio.sleep(0.5)
+        await page.get_by_text("Where the time goes").click()
+        await expect(page.locator("#asked-sub")).to_have_text("the engine does not keep up")
+        await expect(page.locator("#stages tr")).to_have_count(6)
