@@ -25,6 +25,7 @@ from dataclasses import asdict, dataclass, is_dataclass
 from itertools import product
 from typing import Literal
 
+import aiohttp
 import click
 import numpy as np
 
@@ -183,7 +184,7 @@ def run(kind: str, cells: Sequence[tuple[float, int, float]], plan: Plan, verbos
             for loss, rtt_ms, mbit in cells:
                 try:
                     cell = asyncio.run(measure(kind, line, address, pictures, loss, rtt_ms, mbit, plan))
-                except (TimeoutError, RuntimeError) as error:
+                except (OSError, RuntimeError, aiohttp.ClientError) as error:  # TimeoutError is an OSError
                     nan = float("nan")
                     cell = Cell(kind, loss, rtt_ms, mbit, 0, nan, nan, nan, 0, nan, {}, nan, 0, 0, 0, {}, repr(error))
                 found.append(cell)
