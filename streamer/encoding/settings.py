@@ -24,4 +24,4 @@ class EncodingSettings(StrictModel):
     )
     max_kbps: int = Field(4000, ge=200, le=20_000, description="most that one call's picture may take, in 1000 bit/s")
     min_kbps: int = Field(100, ge=50, le=2_000, description="least that one call's picture takes, in 1000 bit/s")
-    start_kbps: int = Field(1500, ge=100, le=10_000, description="rate at the beginning of a call, in 1000 bit/s")
+    start_kbps: int = Field(500, ge=100, le=10_000, description="rate at the beginning of a call, in 1000 bit/s")

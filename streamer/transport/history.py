@@ -49,8 +49,8 @@ class History:
         while len(self._kept) > MOST_KEPT or next(iter(self._kept.values())).sent_s < packet.sent_s - KEPT_S:
             self._kept.popitem(last=False)
 
-    def again(self, sequence: int, bps: int, rtt_s: float, now_s: float) -> SentPacket | None:
-        """The packet, if it may be sent again now."""
+    def again(self, sequence: int, bps: int, rtt_s: float, now_s: float, copies: int = 1) -> SentPacket | None:
+        """The packet, if it may be sent again now, so many times."""
         self.asked += 1
         self._earn(bps, now_s)
         packet = self._kept.get(sequence % SEQUENCES)
@@ -60,10 +60,10 @@ class History:
         if packet.again_s is not None and now_s - packet.again_s < max(0.8 * rtt_s, LEAST_APART_S):
             self.too_soon += 1
             return None
-        if self._budget_bytes < len(packet.payload):
+        if self._budget_bytes < copies * len(packet.payload):
             self.over_budget += 1
             return None
-        self._budget_bytes -= len(packet.payload)
+        self._budget_bytes -= copies * len(packet.payload)
         packet.again_s = now_s
         return packet
 

@@ -26,6 +26,7 @@ RESTART_S = 2.0  # a hole in the stream after which the past says nothing
 
 BACK_OFF = 0.85
 GROWTH_PER_S = 1.08
+FIRST_GROWTH_PER_S = 1.5  # until the link has shown for the first time that it is full
 AHEAD, AHEAD_BPS = 1.5, 10_000  # the estimate never runs further ahead of what was really carried
 METER_S = 0.5
 MOST_METERED = 4_096
@@ -44,9 +45,12 @@ LEAST_QUEUE_S = 0.012  # below which a growing delay is jitter
 SHORTEST_WAY_S = 10.0  # two such spans are remembered for the shortest time on the way
 
 LOSS_LOW, LOSS_HIGH = 0.02, 0.10
+LOSS_NOISE = 0.06  # that a bad radio makes: no reason not to grow where no queue is to be seen
+NO_QUEUE_S = 0.020
 LOSS_EVERY_S = 0.3
-LEAST_LOSS_PACKETS = 20
+LEAST_LOSS_PACKETS = 50  # fewer say little: of 20 at 5 %, every fifth sample has 10 % and more
 OUTAGE_LOSS = 0.9  # nearly everything gone is a link that is down, not one that is full
+OUTAGE_S = 0.1  # so is everything gone for so long
 REMB_HOLDS_S = 10.0
 HEARD_S = 1.0
 
@@ -71,7 +75,7 @@ class RateLimits:
     """Bits per second."""
 
     least_bps: int = 100_000
-    start_bps: int = 1_500_000
+    start_bps: int = 500_000
     most_bps: int = 4_000_000
 
     def clamp(self, bps: float) -> int:
@@ -240,6 +244,7 @@ class DelayRate:
     standing: Standing = field(default_factory=Standing)
     _drain_since_s: float | None = None
     _drain_from_s: float = 0.0
+    _drained: bool = False  # at least once
 
     def __post_init__(self) -> None:
         self.bps = self.bps or float(self.limits.start_bps)
@@ -270,6 +275,7 @@ class DelayRate:
             if self.standing.queue_s < STANDING_S:
                 return False
             self._drain_since_s, self._drain_from_s = arrived_s, self.standing.queue_s
+            self._drained = True
             self.bps = min(self.bps, DRAIN_SHARE * carried_bps)
         elif self.standing.queue_s < DRAINED_S:
             self._drain_since_s = None
@@ -300,7 +306,8 @@ class DelayRate:
         if self._capacity_kbps is not None:
             growth_bps = max(PACKET_BITS / (self.rtt_s + REACTION_S), LEAST_ADDITIVE_BPS_PER_S) * elapsed_s
         else:
-            growth_bps = max(self.bps * (GROWTH_PER_S**elapsed_s - 1), 1_000 * elapsed_s)
+            growth_per_s = FIRST_GROWTH_PER_S if self._reduced_s is None and not self._drained else GROWTH_PER_S
+            growth_bps = max(self.bps * (growth_per_s**elapsed_s - 1), 1_000 * elapsed_s)
         ceiling_bps = AHEAD * carried_bps + AHEAD_BPS
         self.bps = max(self.bps, min(self.bps + growth_bps, ceiling_bps))
 
@@ -329,13 +336,16 @@ class LossRate:
     loss: float = 0.0  # of the last interval, 0..1
     _lost: int = 0
     _expected: int = 0
+    _reduced: bool = False  # at least once
     _since_s: float | None = None
 
     def __post_init__(self) -> None:
         self.bps = self.bps or float(self.limits.start_bps)
 
-    def report(self, lost: int, expected: int, now_s: float, carried_bps: float | None = None) -> int:
-        """So many packets were lost of so many. Returns the rate from now on."""
+    def report(
+        self, lost: int, expected: int, now_s: float, carried_bps: float | None = None, no_queue: bool = False
+    ) -> int:
+        """So many packets were lost of so many. `no_queue`: none waited. Returns the rate from now on."""
         self._lost += lost
         self._expected += expected
         if self._since_s is None:
@@ -343,18 +353,20 @@ class LossRate:
         elapsed_s = now_s - self._since_s
         if elapsed_s >= LOSS_EVERY_S and self._expected >= LEAST_LOSS_PACKETS:
             self.loss = self._lost / self._expected
-            self._apply(min(elapsed_s, 1.0), carried_bps)
+            self._apply(min(elapsed_s, 1.0), carried_bps, LOSS_NOISE if no_queue else LOSS_LOW)
             self._lost = self._expected = 0
             self._since_s = now_s
         return round(self.bps)
 
-    def _apply(self, elapsed_s: float, carried_bps: float | None) -> None:
+    def _apply(self, elapsed_s: float, carried_bps: float | None, growing_below: float) -> None:
         if self.loss >= OUTAGE_LOSS:
             return
         if self.loss > LOSS_HIGH:
             self.bps *= 1 - 0.5 * self.loss
-        elif self.loss < LOSS_LOW:
-            grown_bps = self.bps * GROWTH_PER_S**elapsed_s + 1_000 * elapsed_s
+            self._reduced = True
+        elif self.loss < growing_below:
+            growth_per_s = GROWTH_PER_S if self._reduced else FIRST_GROWTH_PER_S
+            grown_bps = self.bps * growth_per_s**elapsed_s + 1_000 * elapsed_s
             ceiling_bps = float("inf") if carried_bps is None else AHEAD * carried_bps + AHEAD_BPS
             self.bps = max(self.bps, min(grown_bps, ceiling_bps))
         self.bps = float(self.limits.clamp(self.bps))
@@ -390,7 +402,9 @@ class SendRate:
         if arrived:
             carried_bps = self.delay.meter.bps(arrived[-1][1])
             self.delay.update(arrived[-1][1])
-        self.by_loss.report(len(fates) - len(arrived), len(fates), now_s, carried_bps)
+        no_queue = self.delay.standing.queue_s < NO_QUEUE_S and not self.delay.is_full
+        lost = _lost_one_by_one(fates)
+        self.by_loss.report(lost, len(arrived) + lost, now_s, carried_bps, no_queue)
 
     def on_report(self, lost_share: float, packets: int, now_s: float) -> None:
         """A receiver report: of use only where there is no feedback on each packet."""
@@ -401,6 +415,11 @@ class SendRate:
     def on_remb(self, bps: int, now_s: float) -> None:
         """The receiver's own estimate of what it can take."""
         self._remb = (bps, now_s)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether packets do not wait on the way: what is lost is lost to noise."""
+        return not self.has_feedback or self.delay.standing.queue_s < DRAINED_S
 
     def is_free(self, now_s: float) -> bool:
         """Whether the other side has reported for a second and nothing says that the link is full."""
@@ -423,6 +442,19 @@ def _arrived(fates: Iterable[PacketFate]) -> list[tuple[float, float, int]]:
     """(sent, arrived, bytes) of those that arrived, in the order of arrival."""
     found = [(fate.sent_s, fate.arrived_s, fate.size_bytes) for fate in fates if fate.arrived_s is not None]
     return sorted(found, key=lambda fate: (fate[1], fate[0]))
+
+
+def _lost_one_by_one(fates: Sequence[PacketFate]) -> int:
+    """How many were lost, those of an outage not counted."""
+    lost, run = 0, list[float]()
+    for fate in (*fates, PacketFate(0.0, 0.0, 0)):
+        if fate.arrived_s is None:
+            run.append(fate.sent_s)
+            continue
+        if run and run[-1] - run[0] < OUTAGE_S:
+            lost += len(run)
+        run.clear()
+    return lost
 
 
 def _slope(points: Sequence[tuple[float, float]]) -> float:

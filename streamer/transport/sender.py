@@ -93,6 +93,8 @@ MOST_REPORTS = 8  # of ours that an answer may refer to
 MOST_TIMES = 120  # of the encoder, for the numbers
 SEQUENCES = 1 << 16
 NO_TRACK_S = 0.02
+FAR_S = 0.05  # a round trip from which on a second loss costs a picture its deadline
+COPY_AFTER_S = 0.015  # losses come in bursts
 
 
 @runtime_checkable
@@ -278,11 +280,18 @@ class PictureSender(RTCRtpSender):
             self._rate.on_remb(min(bps, 1_000_000_000), now_s)
 
     def _send_again(self, sequences: list[int], now_s: float) -> None:
+        """Twice, where it takes long to learn that a retransmission was lost too, and nothing is in the way."""
         bps, rtt_s = self._rate.target_bps(now_s), self._rtt_s()
+        copies = 2 if rtt_s > FAR_S and self._rate.has_room else 1
         for sequence in dict.fromkeys(sequences):
-            packet = self.history.again(sequence, bps, rtt_s, now_s)
+            packet = self.history.again(sequence, bps, rtt_s, now_s, copies)
             if packet is not None:
-                self._pacer.add(Outgoing(packet, again=True), _size(packet), now_s, urgent=True)
+                self._add_again(packet)
+                if copies > 1:
+                    asyncio.get_running_loop().call_later(COPY_AFTER_S, self._add_again, packet)
+
+    def _add_again(self, packet: SentPacket) -> None:
+        self._pacer.add(Outgoing(packet, again=True), _size(packet), time.monotonic(), urgent=True)
         self._waiting.set()
 
     def _follow(self) -> None:

@@ -20,6 +20,7 @@ from streamer.transport.rate import (
 from tests.streamer.transport.links import Link, Moment, drive
 
 LIMITS = RateLimits(100_000, 1_500_000, 4_000_000)
+MODEST = RateLimits(100_000, 500_000, 4_000_000)  # as a call begins
 
 
 def between(moments: list[Moment], begin_s: float, end_s: float) -> list[Moment]:
@@ -61,7 +62,19 @@ def test_when_the_link_widens_again_the_rate_follows() -> None:
 def test_losses_of_a_bad_radio_do_not_choke_a_wide_link(loss: float) -> None:
     """Up to 10 % without a queue is noise, not congestion."""
     moments = drive(Link(lambda _: 50e6, loss=loss), 30)
-    assert min(moment.target_bps for moment in moments) > 1_200_000
+    assert min(moment.target_bps for moment in moments) > 0.8 * MODEST.start_bps
+    assert mean(moment.target_bps for moment in between(moments, 15, 30)) > 1_200_000
+
+
+@pytest.mark.parametrize("capacity_bps", [500_000, 1_000_000])
+def test_a_call_begins_without_filling_a_slow_link(capacity_bps: int) -> None:
+    moments = drive(Link(lambda _: capacity_bps), 10, MODEST)
+    assert max(moment.queue_s for moment in moments) < 0.3
+
+
+def test_a_wide_link_is_found_within_seconds() -> None:
+    moments = drive(Link(lambda _: 50e6), 8, MODEST)
+    assert moments[-1].target_bps == MODEST.most_bps
 
 
 def test_an_outage_is_not_taken_for_congestion() -> None:

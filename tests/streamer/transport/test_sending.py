@@ -124,6 +124,14 @@ def test_a_receiver_that_asks_too_often_or_for_too_much_gets_what_the_budget_all
     assert history.over_budget > 3_000
 
 
+def test_copies_are_paid_for() -> None:
+    once, twice = History(), History()
+    for history, copies in ((once, 1), (twice, 2)):
+        for index in range(100):
+            history.keep(sent(index, 1.0))
+        assert sum(history.again(index, 100_000, 0.1, 1.1, copies) is not None for index in range(100)) == 10 // copies
+
+
 def test_key_frames_are_limited_and_no_request_is_forgotten() -> None:
     limit = KeyLimit()
     assert not limit.due(0.0)
