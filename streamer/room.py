@@ -33,6 +33,7 @@ from streamer.peer import Peer
 from streamer.signalling.ice import IceServers
 from streamer.signalling.negotiation import is_no_common_codec
 from streamer.signalling.refusal import not_live, taken
+from streamer.spare_memory import give_back
 from streamer.stats import Journey
 from streamer.telemetry import open_traces
 from streamer.tracks import CameraPicture, standby_frame
@@ -247,6 +248,8 @@ class Room:
             for viewer in self.viewers.values():
                 if viewer.source is peer:
                     viewer.hang_up("the call is over")
+            if not self.peers:
+                await asyncio.to_thread(give_back)
 
     async def _watching(self, viewer: Viewer, ended: Callable[[], object]) -> None:
         try:
