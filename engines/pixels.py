@@ -175,20 +175,21 @@ def rgb_to_yuv420(rgb_HW3: Rgb, y_HW: Mask, u_hw: Mask, v_hw: Mask) -> None:
     Fixed point: 16 bits of fraction, 18 where four pixels are added up; the last constants hold offset and rounding.
     """
     height, width = rgb_HW3.shape[:2]
+    # Two rows at a time, their colours apart: arithmetic over every third byte is not vectorised.
+    red, green, blue = np.empty((2, width), np.int32), np.empty((2, width), np.int32), np.empty((2, width), np.int32)
     for row in range(0, height, 2):
-        for line in range(row, row + 2):
+        for line in range(2):
             for column in range(width):
-                red = np.int32(rgb_HW3[line, column, 0])
-                green = np.int32(rgb_HW3[line, column, 1])
-                blue = np.int32(rgb_HW3[line, column, 2])
-                y_HW[line, column] = (16829 * red + 33039 * green + 6416 * blue + 1081344) >> 16
+                red[line, column] = rgb_HW3[row + line, column, 0]
+                green[line, column] = rgb_HW3[row + line, column, 1]
+                blue[line, column] = rgb_HW3[row + line, column, 2]
+            for column in range(width):
+                luma = 16829 * red[line, column] + 33039 * green[line, column] + 6416 * blue[line, column]
+                y_HW[row + line, column] = (luma + 1081344) >> 16
         for pair in range(width // 2):
-            left, right, below = 2 * pair, 2 * pair + 1, row + 1
-            red = np.int32(rgb_HW3[row, left, 0]) + rgb_HW3[row, right, 0]
-            red += np.int32(rgb_HW3[below, left, 0]) + rgb_HW3[below, right, 0]
-            green = np.int32(rgb_HW3[row, left, 1]) + rgb_HW3[row, right, 1]
-            green += np.int32(rgb_HW3[below, left, 1]) + rgb_HW3[below, right, 1]
-            blue = np.int32(rgb_HW3[row, left, 2]) + rgb_HW3[row, right, 2]
-            blue += np.int32(rgb_HW3[below, left, 2]) + rgb_HW3[below, right, 2]
-            u_hw[row // 2, pair] = (-9714 * red - 19070 * green + 28784 * blue + 33685504) >> 18
-            v_hw[row // 2, pair] = (28784 * red - 24103 * green - 4681 * blue + 33685504) >> 18
+            left, right = 2 * pair, 2 * pair + 1
+            reds = red[0, left] + red[0, right] + red[1, left] + red[1, right]
+            greens = green[0, left] + green[0, right] + green[1, left] + green[1, right]
+            blues = blue[0, left] + blue[0, right] + blue[1, left] + blue[1, right]
+            u_hw[row // 2, pair] = (-9714 * reds - 19070 * greens + 28784 * blues + 33685504) >> 18
+            v_hw[row // 2, pair] = (28784 * reds - 24103 * greens - 4681 * blues + 33685504) >> 18
