@@ -6,11 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import av
 import c2pa
+import encypher_c2pa
 import numpy as np
 import pytest
 from av.video.stream import VideoStream
@@ -22,9 +25,19 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engines import SettingError, local_key
+from engines import LocalKey, SettingError, local_key
 from streamer.config import SigningSettings
-from streamer.credentials import DRAWN, LEARNED, SWAP, Fact, Swap, read_credentials, sidecar_of, sign_file
+from streamer.credentials import (
+    DRAWN,
+    EMBEDDED,
+    LEARNED,
+    SWAP,
+    Fact,
+    Swap,
+    read_credentials,
+    sidecar_of,
+    sign_file,
+)
 
 FACTS: dict[str, Fact] = {"consent_sha256": "ab" * 32, "label": True, "instance": "0a1b2c3d"}
 SWAPPED = Swap("0.1.0", "proxy", True, FACTS)
@@ -130,6 +143,29 @@ def test_a_reader_elsewhere_sees_it_whole_and_does_not_know_who(signed: Path, tm
     roots = {"version": 1, "trust": {"user_anchors": local_key().certificate_pem().decode()}}
     with c2pa.Reader(str(signed), context=c2pa.Context.from_dict(roots)) as reader:
         assert reader.get_validation_state() == "Trusted"
+
+
+@pytest.mark.parametrize("suffix", sorted(EMBEDDED.keys() & CODECS.keys()))
+def test_a_reader_of_somebody_else_s_making_agrees(tmp_path: Path, suffix: str) -> None:
+    """Not the library that signs: another program, with nothing to trust but what it is given."""
+    path = clip(tmp_path / f"out{suffix}")
+    sign_file(path, path, SWAPPED)
+
+    def report(key: LocalKey) -> Mapping[str, Any]:
+        root = key.certificate_pem().decode()
+        kind = EMBEDDED[suffix]
+        return encypher_c2pa.verify(str(path), kind, trust_pem=root, no_default_trust=True, telemetry=False)
+
+    known = report(local_key())
+    assert (known["integrity"], known["signature"], known["hard_binding"]) == ("valid", "valid", "match")
+    assert known["trust"]["status"] == "valid_for_supplied_material"
+    assert known["validation_results"]["failure"] == []
+    elsewhere = report(local_key(tmp_path / "elsewhere"))
+    assert [one["code"] for one in elsewhere["validation_results"]["failure"]] == ["signingCredential.untrusted"]
+    data = bytearray(path.read_bytes())
+    data[-40 if suffix == ".gif" else data.find(b"mdat") + 40] ^= 1
+    path.write_bytes(data)
+    assert report(local_key())["integrity"] == "invalid"
 
 
 def test_no_name_no_path_and_no_picture_is_in_it(signed: Path) -> None:
