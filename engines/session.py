@@ -13,13 +13,13 @@ from engines import registry
 from engines.errors import EngineFault, SettingError, VividError
 from engines.identity import Identity
 from engines.marks.invisible import Marker
-from engines.marks.label import draw_label
+from engines.marks.label import Corner, draw_label, free_corner
 from engines.marks.own import own_payload
 from engines.pool import EnginePool
 from engines.settings import SwapSettings
 from engines.standby import blurred_scene, hide_face
 from engines.swappers.base import EngineState, Inputs
-from engines.types import Rgb, Status, StepResult, TrackedFace, Tracking
+from engines.types import Box, Rgb, Status, StepResult, TrackedFace, Tracking
 
 if TYPE_CHECKING:
     from engines.face.occlusion import Occluder, OcclusionState
@@ -47,6 +47,7 @@ class SessionState:
     people: dict[int, PersonState] = field(default_factory=dict)
     last_good: Rgb | None = None
     last_good_s: float = -math.inf
+    label_corner: Corner = "upper right"
 
 
 class Stopwatch:
@@ -168,7 +169,7 @@ class Session:
             watch.lap("draw")
         if not drawn:
             return self._without(state, rgb_HW3, captured_s, found, watch)
-        self._mark(picture)
+        self._mark(picture, state.label_corner)
         state.last_good, state.last_good_s = picture, captured_s
         watch.lap("label")
         return StepResult(picture.copy(), Status.DRAWN, found, watch.stage_ms)
@@ -182,6 +183,7 @@ class Session:
         tracking = self._tracker.step(state.track, rgb_HW3, captured_s)
         watch.lap("track")
         _forget(state, tracking, captured_s)
+        self._place_label(state, rgb_HW3, tracking)
         nobody = tracking.found == 0 and not tracking.bystanders_px
         if nobody and self.settings.without_face == "show":
             return 0, True
@@ -234,14 +236,28 @@ class Session:
         watch.lap("standby")
         return StepResult(picture, status, found, watch.stage_ms)
 
-    def _mark(self, picture: Rgb) -> None:
+    def _place_label(self, state: SessionState, rgb_HW3: Rgb, tracking: Tracking) -> None:
+        """Out of the way of faces; it moves only where one comes under it."""
+        if not self.settings.label:
+            return
+        faces = [*(_box_of(face) for face in tracking.faces), *tracking.bystanders_px]
+        height, width = rgb_HW3.shape[:2]
+        style, language = self.settings.label_style, self.settings.label_language
+        state.label_corner = free_corner(height, width, faces, state.label_corner, style, language)
+
+    def _mark(self, picture: Rgb, corner: Corner = "upper right") -> None:
         """The visible label, then the invisible mark, which no setting switches off. Only a picture that nobody drew
         on and that says nothing (the engine passthrough, without a label) stays as it came.
         """
         if self.settings.label:
-            draw_label(picture)
+            draw_label(picture, corner, self.settings.label_style, self.settings.label_language)
         if self.marker is not None and (self._drawer.needs_face or self.settings.label):
             self.marker.apply(picture)
+
+
+def _box_of(face: TrackedFace) -> Box:
+    (left, top), (right, bottom) = face.points_px[:, :2].min(axis=0), face.points_px[:, :2].max(axis=0)
+    return Box(float(left), float(top), float(right), float(bottom))
 
 
 def _forget(state: SessionState, tracking: Tracking, captured_s: float) -> None:

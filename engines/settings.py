@@ -55,7 +55,14 @@ class SwapSettings(StrictModel):
         "standby", description="what is shown of a picture in which no face is found"
     )
     tone: Literal["identity", "driver", "mix"] = Field("identity", description="whose skin tone the result has")
-    label: bool = Field(True, description="draw the mark that says the face is synthetic")
+    label: bool = Field(True, description="draw the label that says the face is synthetic")
+    label_off_reason: str = Field("", max_length=200, description="why it is off, for the log: --no-label needs it")
+    label_style: Literal["plate", "outline", "letters"] = Field(
+        "plate", description="letters on a dark plate, letters with a dark outline, or the two large letters alone"
+    )
+    label_language: Literal["en", "da", "de", "es", "fr", "it", "nl", "pl", "pt", "sv"] = Field(
+        "en", description="language of the label"
+    )
     hold_ms: int = Field(300, ge=0, le=300, description="how long the last good picture stands in for a lost face")
     max_faces: int = Field(4, ge=1, le=8, description="faces that are tracked at most")
     runtime: Literal["auto", "torch", "compiled", "ort", "tensorrt"] = Field(

@@ -162,6 +162,8 @@ def _config(model: type[Config], values: Mapping[str, object]) -> Config:
         swap = SwapSettings.read(given(values, SwapSettings))
         if swap.engine not in (*engine_names(), "auto"):
             raise UnknownEngine(f'unknown engine "{swap.engine}"; {nearest(swap.engine, (*engine_names(), "auto"))}')
+        if not swap.label and not swap.label_off_reason.strip():
+            raise SettingError("the label can only be switched off with a reason: --label-off-reason")
         chosen["swap"] = swap
     if "guard" in model.model_fields:
         chosen["guard"] = GuardSettings.read(given(values, GuardSettings))

@@ -20,6 +20,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.fft import irfft2, rfft2
 
 from engines.errors import SettingError
 from engines.jit import kernel
@@ -155,17 +156,21 @@ def fold(plane_HW: Floats, rows: int, columns: int, samples_per_px: float) -> Fl
     return out
 
 
-@lru_cache(maxsize=2)
-def _reference(mirrored: bool) -> NDArray[np.complex128]:
-    """The known chips as they look in a folded tile, transformed and conjugated."""
+@lru_cache(maxsize=1)
+def _references() -> NDArray[np.complex64]:
+    """The known chips as they look in a folded tile and in its mirror, transformed and conjugated."""
     shaped = spread(sync_tile(), TILE_ROWS * SAMPLES, TILE_COLUMNS * SAMPLES, SAMPLES)
-    return np.asarray(np.conj(np.fft.rfft2(shaped[:, ::-1] if mirrored else shaped)))
+    return np.asarray(np.conj(rfft2(np.stack([shaped, shaped[:, ::-1]]))), np.complex64)
 
 
-def correlate(folded: Floats, mirrored: bool = False) -> Floats:
-    """How well the known chips fit at each shift of the tile, in standard deviations: float32 [rows, columns]."""
-    scores = np.fft.irfft2(np.fft.rfft2(folded - folded.mean()) * _reference(mirrored), folded.shape)
-    return np.asarray((scores - scores.mean()) / max(float(scores.std()), 1e-12), np.float32)
+def correlate(folded: Floats, ways: int = 1) -> Floats:
+    """How well the known chips fit at each shift of the tile, in standard deviations: float32 [ways, rows, columns].
+
+    ways: 1, or 2 for the mirrored chips too.
+    """
+    scores = irfft2(rfft2(folded - folded.mean())[None] * _references()[:ways], folded.shape)
+    middle, deviation = scores.mean(axis=(1, 2), keepdims=True), scores.std(axis=(1, 2), keepdims=True)
+    return np.asarray((scores - middle) / np.maximum(deviation, np.float32(1e-9)), np.float32)
 
 
 def read(folded: Floats, row: int, column: int, mirrored: bool) -> Floats:
@@ -262,7 +267,7 @@ def _folded(plane: Floats, scale: float) -> Floats:
 def aligned(luma: list[Floats]) -> Place:
     """The mark where it lies in an uncropped frame, give or take a quarter of a chip."""
     folded = _folded(plane_at(luma, WORKING_PX, 1.0), 1.0)
-    scores = correlate(folded)
+    scores = correlate(folded)[0]
     near = [(float(scores[row, column]), row, column) for row in (-1, 0, 1) for column in (-1, 0, 1)]
     score, row, column = max(near)
     return Place(score, 1.0, row, column, False, folded)
@@ -273,20 +278,20 @@ def searched(luma: list[Floats]) -> list[Place]:
     few = luma[:: -(-len(luma) // SEARCH_FRAMES)]
     found: list[Place] = []
     for scales in _groups():
-        found = _best([*found, *_places(few, scales, (False, True))])
+        found = _best([*found, *_places(few, scales, 2)])
     best = found[0]
     again = best.scale * np.exp(STEP / 2 * np.arange(-2, 3)).astype(np.float32)
-    return _best([*found, *_places(luma, again, (best.mirrored,))])
+    return _best([*found, *_places(luma, again, 2)])
 
 
-def _places(luma: list[Floats], scales: Floats, mirrorings: tuple[bool, ...]) -> Iterator[Place]:
+def _places(luma: list[Floats], scales: Floats, ways: int) -> Iterator[Place]:
     """The likeliest place at each of a few sizes that are filtered alike."""
     middle = float(scales[len(scales) // 2])
-    plane = plane_at(luma, round(CHIP_PX * CHIPS_ACROSS_SHORTER_SIDE / middle), middle)
+    shorter_px = min(round(CHIP_PX * CHIPS_ACROSS_SHORTER_SIDE / middle), *luma[0].shape)  # growing brings nothing
+    plane = plane_at(luma, shorter_px, middle)
     for scale in scales:
         folded = _folded(plane, float(scale))
-        for mirrored in mirrorings:
-            scores = correlate(folded, mirrored)
+        for mirrored, scores in zip((False, True), correlate(folded, ways)):
             row, column = np.unravel_index(int(scores.argmax()), scores.shape)
             yield Place(float(scores[row, column]), float(scale), int(row), int(column), mirrored, folded)
 

@@ -23,6 +23,7 @@ from engines import (
     StepResult,
     SwapSettings,
     Tracking,
+    detect_mark,
     load,
 )
 from engines.enroll import FaceFinder
@@ -416,6 +417,38 @@ def test_the_label_is_on_every_kind_of_picture_unless_it_was_switched_off(
         assert [labelled(session, result) for result in results] == [label] * len(results)
         assert labelled(session, replace(results[0], rgb_HW3=session.standby(dark[0]))) == label
     assert SwapSettings().label, "by default"
+
+
+def test_the_invisible_mark_is_on_every_kind_of_picture_whatever_the_settings(
+    session: Session, frames: Sequence[Rgb], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for label in (True, False):
+        monkeypatch.undo()
+        session.settings = SwapSettings(engine="proxy", label=label, label_off_reason="a test")
+        state = session.init()
+        results = run(session, state, frames[:2])
+        seen_by_tracker(session, monkeypatch, NOBODY)
+        results.append(session.step(state, frames[2], 0.1))
+        results.append(session.step(session.init(), frames[2], 0.1))
+        assert [result.status for result in results[1:]] == [Status.DRAWN, Status.NO_FACE, Status.WARMING]
+        pictures = [*(result.rgb_HW3 for result in results), session.standby(frames[0])]
+        assert session.marker is not None
+        for picture in pictures:
+            found = detect_mark([picture], search=False)
+            assert found.marked
+            assert found.payload == session.marker.payload
+
+
+def test_the_label_gets_out_of_the_way_of_a_face(
+    session: Session, frames: Sequence[Rgb], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = session.init()
+    run(session, state, frames[:1])
+    corners: list[str] = [state.label_corner]
+    height, width = frames[0].shape[:2]
+    seen_by_tracker(session, monkeypatch, Tracking((), (Box(width * 0.6, 0, width, height * 0.5),), 0))
+    session.step(state, frames[1], FRAME_S)
+    assert [*corners, state.label_corner] == ["upper right", "upper left"]
 
 
 def test_an_empty_room_is_shown_only_if_asked_and_only_while_nobody_is_there(

@@ -124,7 +124,9 @@ def test_loopback_addresses_are_recognised(host: str) -> None:
 
 def test_file_hands_over_every_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     words = "file in.mkv -o out.mp4 --identity ada --report r.json --overwrite --tone mix --no-label --hold-ms 0"
-    config = config_of(monkeypatch, "streamer.file", "run_file", *words.split(), "--identities-dir", str(tmp_path))
+    reason = ("--label-off-reason", "a film with credits")
+    folder = ("--identities-dir", str(tmp_path))
+    config = config_of(monkeypatch, "streamer.file", "run_file", *words.split(), *reason, *folder)
     assert config == FileConfig(
         input=Path("in.mkv"),
         output=Path("out.mp4"),
@@ -132,8 +134,15 @@ def test_file_hands_over_every_setting(monkeypatch: pytest.MonkeyPatch, tmp_path
         identities_dir=tmp_path,
         report=Path("r.json"),
         overwrite=True,
-        swap=SwapSettings(tone="mix", label=False, hold_ms=0),
+        swap=SwapSettings(tone="mix", label=False, label_off_reason="a film with credits", hold_ms=0),
     )
+
+
+@pytest.mark.parametrize("reason", [[], ["--label-off-reason", "  "]])
+@pytest.mark.parametrize("command", [["serve"], ["file", "in.mkv", "-o", "out.mp4"]])
+def test_nobody_switches_the_label_off_without_saying_why(command: list[str], reason: list[str]) -> None:
+    with pytest.raises(SettingError, match="--label-off-reason"):
+        cli.vividstream([*command, "--no-label", *reason], standalone_mode=False)
 
 
 @pytest.mark.parametrize("status", [3, 130, 143])

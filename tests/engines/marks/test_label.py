@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image, ImageFont
 
-from engines.marks.label import draw_label
-from engines.types import Rgb
+from engines.marks.label import CORNERS, WORDS, Corner, Language, Style, draw_label, free_corner
+from engines.types import Box, Rgb
 
 SIZES = [(360, 640), (480, 640), (720, 1280), (1280, 720), (1080, 1920)]
 
@@ -38,6 +39,55 @@ def test_is_legible_on_any_ground(level: int) -> None:
     ink, ground = np.percentile(plate, 99), np.median(plate)
     contrast = ((ink / 255) ** 2.2 + 0.05) / ((ground / 255) ** 2.2 + 0.05)
     assert contrast > 4.5, "WCAG 2.2, level AA"
+
+
+@pytest.mark.parametrize("style", ["plate", "outline", "letters"])
+@pytest.mark.parametrize("level", [0, 128, 255])
+@pytest.mark.parametrize(("height", "width"), [(720, 1280), (1080, 1920), (480, 640)])
+def test_two_letters_can_be_read_in_a_thumbnail(style: Style, level: int, height: int, width: int) -> None:
+    """160 pixels wide: strokes stand out from what is between them by 3 to 1 (WCAG 2.2, large type), over 6 rows."""
+
+    def thumbnail(ground: int) -> NDArray[np.float64]:
+        canvas = np.full((height, width, 3), ground, np.uint8)
+        draw_label(canvas, style=style)
+        small = Image.fromarray(canvas).resize((160, round(160 * height / width)), Image.Resampling.BOX)
+        return np.asarray(small)[..., 1].astype(float)
+
+    ink = thumbnail(0) / 255
+    strokes, between = ink > 0.6, (ink < 0.15) & (thumbnail(200) < 190)
+    small = (thumbnail(level) / 255) ** 2.2 + 0.05
+    assert np.median(small[strokes]) / np.median(small[between]) > 3
+    rows, columns = np.ptp(np.argwhere(strokes), axis=0) + 1
+    assert rows >= 6
+    assert columns >= 6
+
+
+@pytest.mark.parametrize("language", WORDS)
+def test_every_letter_of_every_language_is_in_the_font(language: Language) -> None:
+    font = ImageFont.load_default(30)
+    missing = bytes(font.getmask("\uffff"))
+    assert all(bytes(font.getmask(letter)) != missing for letter in "".join(WORDS[language]) if letter != " ")
+
+
+@pytest.mark.parametrize("corner", CORNERS)
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_stands_in_the_corner_that_it_is_told(height: int, width: int, corner: Corner) -> None:
+    canvas = np.full((height, width, 3), 90, np.uint8)
+    draw_label(canvas, corner)
+    y, x = np.argwhere((canvas != 90).any(axis=2)).mean(axis=0)
+    assert (y > height / 2) == ("lower" in corner)
+    assert (x > width / 2) == ("right" in corner)
+
+
+def test_gets_out_of_the_way_of_a_face_and_stays_there() -> None:
+    face = Box(400, 0, 640, 200)
+    assert free_corner(480, 640, []) == "upper right"
+    assert free_corner(480, 640, [Box(200, 150, 400, 400)]) == "upper right"
+    assert free_corner(480, 640, [face]) == "upper left"
+    assert free_corner(480, 640, [], "upper left") == "upper left", "no jumping to and fro"
+    assert free_corner(480, 640, [face, Box(0, 0, 250, 200)], "upper left") == "lower right"
+    everywhere = [Box(0, 0, 640, 70), Box(0, 400, 640, 480), Box(0, 0, 640, 20)]
+    assert "lower" in free_corner(480, 640, everywhere), "where it hides least"
 
 
 def test_is_the_same_every_time() -> None:

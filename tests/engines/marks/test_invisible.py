@@ -1,0 +1,172 @@
+"""The invisible mark: small, still, the same for the same payload, found again after what happens to videos."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from engines.errors import SettingError
+from engines.marks.detect import MOST_FRAMES, Gathered, alarm_log10, detect_mark, tail_log10
+from engines.marks.invisible import AMPLITUDE, Marker
+from engines.marks.payload import Payload
+from engines.types import Rgb
+
+PAYLOAD = Payload(0x123456, 326)
+Frames = list[Rgb]
+
+
+@pytest.fixture(scope="module")
+def raw(shared_data: Path) -> Frames:
+    with av.open(str(shared_data / "clips" / "asl" / "asl_eat.mkv")) as container:
+        pictures = [frame.to_ndarray(format="rgb24") for _, frame in zip(range(4), container.decode(video=0))]
+    return [picture.astype(np.uint8) for picture in pictures]
+
+
+@pytest.fixture(scope="module")
+def marked(raw: Frames) -> Frames:
+    return [with_mark(frame) for frame in raw]
+
+
+def with_mark(frame: Rgb, payload: Payload = PAYLOAD) -> Rgb:
+    canvas = frame.copy()
+    Marker(payload).apply(canvas)
+    return canvas
+
+
+def resized(frames: Frames, scale: float) -> Frames:
+    height, width = frames[0].shape[:2]
+    size = round(width * scale), round(height * scale)
+    return [np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BILINEAR)) for frame in frames]
+
+
+def vp8(frames: Frames, bits_per_s: int = 500_000) -> Frames:
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as out:
+        stream = out.add_stream("libvpx", rate=30, options={"deadline": "realtime", "cpu-used": "8"})
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt, stream.bit_rate = "yuv420p", bits_per_s
+        for frame in frames:
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        out.mux(stream.encode())
+    file.seek(0)
+    with av.open(file, "r") as back:
+        return [frame.to_ndarray(format="rgb24").astype(np.uint8) for frame in back.decode(video=0)]
+
+
+def cropped(frames: Frames) -> Frames:
+    return [np.ascontiguousarray(frame[51:392, 77:530]) for frame in frames]
+
+
+def on_a_desktop(frames: Frames) -> Frames:
+    shots = [np.full((480, 640, 3), (40, 70, 110), np.uint8) for _ in frames]
+    for shot, frame in zip(shots, resized(frames, 0.75)):
+        shot[33 : 33 + frame.shape[0], 21 : 21 + frame.shape[1]] = frame
+    return shots
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        vp8,
+        lambda frames: vp8(resized(frames, 0.5), 300_000),
+        lambda frames: resized(frames, 2.0),
+        lambda frames: vp8(cropped(frames), 1_000_000),
+        on_a_desktop,
+        lambda frames: [np.ascontiguousarray(frame[:, ::-1]) for frame in frames],
+    ],
+    ids=["vp8", "half", "double", "cropped", "desktop", "mirrored"],
+)
+def test_is_found_and_read(marked: Frames, attack: Callable[[Frames], Frames]) -> None:
+    found = detect_mark(attack(marked)[::2])
+    assert found.marked
+    assert found.payload == PAYLOAD
+    assert found.false_positive_log10 <= -6
+    assert found.confidence > 0.999999
+    assert found.bit_errors is not None
+    assert found.bit_errors < 0.2
+
+
+def test_is_not_found_where_it_is_not(raw: Frames) -> None:
+    found = detect_mark(vp8(raw[:4])[::2])
+    assert not found.marked
+    assert found.payload is None
+    assert found.bit_errors is None
+
+
+def test_cannot_be_seen(raw: Frames, marked: Frames) -> None:
+    added = [after.astype(int) - before for before, after in zip(raw, marked)]
+    assert max(int(abs(plane).max()) for plane in added) <= AMPLITUDE + 1
+    error = np.mean([np.mean(plane**2) for plane in added])
+    assert 10 * np.log10(255**2 / error) > 42
+    inside = [(frame > 4) & (frame < 251) for frame in raw]
+    assert not np.any((added[0] != added[1]) & inside[0] & inside[1]), "the same in every frame: it cannot flicker"
+
+
+def test_brightness_does_not_change_on_the_whole() -> None:
+    grey = np.full((720, 1280, 3), 128, np.uint8)
+    assert abs(with_mark(grey).astype(float).mean() - 128) < 0.1
+
+
+@pytest.mark.parametrize("level", [0, 255])
+def test_black_and_white_do_not_wrap_round(level: int) -> None:
+    canvas = with_mark(np.full((480, 640, 3), level, np.uint8))
+    assert abs(canvas.astype(int) - level).max() <= AMPLITUDE + 1
+
+
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (16, 400), (17, 33), (90, 160), (1280, 720)])
+def test_any_size_can_be_marked(height: int, width: int) -> None:
+    canvas = with_mark(np.full((height, width, 3), 90, np.uint8))
+    assert canvas.shape == (height, width, 3)
+
+
+def test_two_payloads_are_told_apart(raw: Frames) -> None:
+    other = Payload(0x123457, 326)
+    assert detect_mark([with_mark(frame, other) for frame in raw[:4]], search=False).payload == other
+
+
+def test_one_look_can_be_had_without_a_search(raw: Frames, marked: Frames) -> None:
+    assert detect_mark(marked[:2], search=False).marked
+    assert not detect_mark(cropped(marked[:2]), search=False).marked
+
+
+@pytest.mark.parametrize(
+    ("frames", "words"),
+    [
+        ([], "no frame"),
+        ([np.zeros((480, 640, 3), np.uint8), np.zeros((360, 640, 3), np.uint8)], "differ in size"),
+        ([np.zeros((40, 640, 3), np.uint8)], "too small"),
+    ],
+)
+def test_what_cannot_be_looked_at_is_said(frames: Sequence[Rgb], words: str) -> None:
+    with pytest.raises(SettingError, match=words):
+        detect_mark(frames)
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+def test_pictures_without_anything_in_them_are_not_marked(level: int) -> None:
+    assert not detect_mark([np.full((120, 160, 3), level, np.uint8)]).marked
+
+
+def test_frames_are_taken_from_all_over_a_clip() -> None:
+    gathered = Gathered(8)
+    for number in range(100):
+        gathered.add(np.full((64, 64, 3), number, np.uint8))
+    levels = [float(plane.mean()) for plane in gathered.luma]
+    assert 4 <= len(levels) <= 8 <= MOST_FRAMES
+    assert levels[0] == 0
+    assert levels[-1] >= 75
+    assert len(set(np.diff(levels).round(2))) == 1
+
+
+def test_chances_are_those_of_a_gaussian() -> None:
+    assert tail_log10(0) == pytest.approx(np.log10(0.5))
+    assert tail_log10(4.7534) == pytest.approx(-6, abs=0.01)
+    assert tail_log10(5.001) == pytest.approx(tail_log10(4.999), abs=0.03)
+    assert alarm_log10(-5, 1e6) == 0
+    assert alarm_log10(3, 9, codes_read=1) < alarm_log10(3, 9) - 6
