@@ -27,6 +27,7 @@ from streamer.guards.addresses import AddressPolicy
 from streamer.guards.limits import Bucket
 from streamer.guards.rtcp import cost, rtcp_fault
 from streamer.guards.sctp import sctp_fault
+from streamer.transport.source_filter import FilteredStunProtocol
 
 log = logging.getLogger(__name__)
 
@@ -160,6 +161,8 @@ def _check_incoming(stock: Callable[..., None]) -> Callable[..., None]:
         elif not known and fault is None and len(self._remote_candidates) >= MOST_CANDIDATES_IN_ALL:
             fault = "count"
         if fault is None:
+            if isinstance(protocol, FilteredStunProtocol):
+                protocol.proved((addr[0], addr[1]))
             stock(self, message, addr, protocol)
         else:
             refused[f"check_{fault}"] += 1

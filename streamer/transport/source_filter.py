@@ -50,6 +50,11 @@ class FilteredStunProtocol(StunProtocol):
             self.round_trip.add(took_s)
         return answer
 
+    def proved(self, source: tuple[str, int]) -> None:
+        """A check from there had our password. It may send even where our own check of it was called off: the two sides
+        need not agree on the pair, since the last success counts here and the last nomination there."""
+        self._known.add(source)
+
     def _may_pass(self, data: bytes, source: tuple[str, int]) -> bool:
         """Of a source that has not passed so far."""
         if self._passed_check(source):

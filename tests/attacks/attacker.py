@@ -49,7 +49,12 @@ class Attacker(Caller):
         return int(found[1])
 
     async def connected(self) -> None:
-        await self.until(lambda: self.dtls.state == "connected" and self.channel.readyState == "open")
+        try:
+            await self.until(lambda: self.dtls.state == "connected" and self.channel.readyState == "open")
+        except TimeoutError:
+            pairs = [(pair, pair.state.name) for pair in self.dtls.transport._connection._check_list]
+            states = (self.dtls.state, self.dtls.transport.state, self.channel.readyState, pairs)
+            raise AssertionError(f"the call is not up: {states}") from None
 
     async def rtp(self, packet: bytes) -> None:
         """Sends RTP or RTCP, given in clear."""

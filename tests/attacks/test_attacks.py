@@ -17,6 +17,7 @@ import pytest_asyncio
 from aiortc.rtp import RTCP_RTPFB_NACK, RtcpPsfbPacket, RtcpRtpfbPacket, RtpPacket
 
 from streamer.config import GuardSettings, ServerConfig
+from streamer.transport import pin
 from tests.attacks import attacker as moves
 from tests.attacks.attacker import attacking, offering, take_answer
 from tests.attacks.target import Target, target
@@ -34,6 +35,7 @@ async def server() -> AsyncIterator[Target]:
 
 @pytest_asyncio.fixture(autouse=True, loop_scope="module")
 async def no_call_is_left(server: Target) -> AsyncIterator[None]:
+    pin.uninstall()  # the caller is stock, whatever ran in this process before
     yield
     await server.gone()
 
