@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
 
 
@@ -14,5 +15,6 @@ def give_back() -> bool:
     """
     if sys.platform != "linux":
         return False
+    gc.collect()  # a connection is full of cycles
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     return trim is not None and bool(trim(0))
