@@ -132,7 +132,7 @@ def run_file(config: FileConfig, to: TextIO | None = None) -> FileReport:
             _warm_up(session, reader)
             if not config.swap.label:
                 log.warning("the label that says that the face is synthetic is switched off for %s", config.output)
-                record("label off", command="file", file=config.output.name)
+                record("label off", command="file", file=config.output.name, reason=config.swap.label_off_reason)
             with _stop_on_signals() as stop:
                 run = Run(config, reader, session, MediaWriter(config.output, reader), stop)
                 report = _complete(run, to)
