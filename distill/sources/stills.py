@@ -1,4 +1,8 @@
-"""Photo-real portraits that move: the target is the person in disturbed light, the truth the same in their own."""
+"""Photo-real portraits that move.
+
+Crops: the target is the person in disturbed light, the truth the same in their own. Whole frames, which are for
+networks that see the driver's face masked out: both in one light, and the skin of two people.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +53,7 @@ class MovingStills:
         return found
 
     def describe(self) -> str:
-        return f"{self.name} {self.split} {self.same_person} " + " ".join(path.name for path in self.files())
+        return f"{self.name} 2 {self.split} {self.same_person} " + " ".join(path.name for path in self.files())
 
     def open(self) -> Source:
         return _Opened(self, self.files(), PortraitReader(self.data_folder))
@@ -71,9 +75,10 @@ class _Opened:
             return self._whole(wanted)
         portrait = self._portrait(wanted, round(wanted.size_px * FINER))
         swap = self_swap(portrait, wanted.seed, wanted.index, wanted.frames, wanted.sources)
-        truth = np.stack([frame.rgb_HW3 for frame in swap.targets])
         landmarks = np.stack([frame.landmarks_N3[:SKIN_LANDMARKS] for frame in swap.targets])
-        target, (true,), on_crop = aligned(tensor(swap.driver_THW3), [tensor(truth)], landmarks, wanted.size_px)
+        target, (true,), on_crop = aligned(
+            tensor(swap.driver_THW3), [tensor(swap.truth_THW3)], landmarks, wanted.size_px
+        )
         of_sources = np.stack([frame.landmarks_N3[:SKIN_LANDMARKS] for frame in swap.sources])
         sources, _, _ = aligned(tensor(swap.source_rgb_VHW3), (), of_sources, wanted.size_px)
         return Sample(target, true, target, sources, on_crop)
@@ -85,10 +90,10 @@ class _Opened:
             photographed = self._portrait(wanted, wanted.photo_px or wanted.size_px)
             views = self_swap(photographed, wanted.seed, first.index, 1, wanted.sources).source_rgb_VHW3
             self._photos = first, views
-        swap = self_swap(self._portrait(wanted, wanted.size_px), wanted.seed, wanted.index, wanted.frames, 0)
-        truth = tensor(np.stack([frame.rgb_HW3 for frame in swap.targets]))
+        portrait = self._portrait(wanted, wanted.size_px)
+        swap = self_swap(portrait, wanted.seed, wanted.index, wanted.frames, 0, masked=True)
         landmarks = np.stack([frame.landmarks_N3[:SKIN_LANDMARKS] for frame in swap.targets])
-        target = tensor(swap.driver_THW3)
+        target, truth = tensor(swap.driver_THW3), tensor(swap.truth_THW3)
         return Sample(target, truth, target, tensor(self._photos[1]), torch.from_numpy(landmarks.astype(np.float32)))
 
     def close(self) -> None:

@@ -168,6 +168,21 @@ def test_the_driver_is_disturbed_on_the_head_alone(portraits: list[Portrait]) ->
     face = target.mask_HW == 255
     assert np.abs(driver[face].astype(int) - target.rgb_HW3[face]).mean() > 3
     assert sample.sources[0].motion != target.motion
+    assert np.array_equal(sample.truth_THW3[0], target.rgb_HW3)
+
+
+def test_with_a_masked_face_all_that_is_seen_is_in_the_truth_s_light(portraits: list[Portrait]) -> None:
+    """Else a network would learn that hair, neck and room say nothing about the light on the face."""
+    sample = self_swap(portraits[0], seed=1, index=2, masked=True)
+    target, driver, truth = sample.targets[0], sample.driver_THW3[0], sample.truth_THW3[0]
+    outside, inside = target.mask_HW == 0, target.mask_HW == 255
+    assert np.array_equal(driver[outside], truth[outside])
+    assert np.abs(truth.astype(int) - target.rgb_HW3)[outside].mean() > 2, "the light is not always the photo's"
+    gain = (driver[inside] + 0.5).mean(0) / (truth[inside] + 0.5).mean(0)
+    assert np.abs(gain - 1).max() > 0.02, "the driver's skin is another's"
+    again = (driver[inside] + 0.5) / (truth[inside] + 0.5)
+    bright = truth[inside].min(-1) > 60
+    assert float(np.abs(again[bright] / gain - 1).mean()) < 0.1, "skin alone: no other light"
 
 
 def test_a_photo_without_a_face_is_turned_down(reader: PortraitReader, tmp_path: Path) -> None:
