@@ -6,16 +6,38 @@ const answers = {
   "not marked": "Nothing was found. That does not say that it is genuine.",
 };
 
+const names = {
+  audit_sha256: "Line of the audit log",
+  consent_sha256: "Consent",
+  consent_until: "Consent ends",
+  engine: "Engine",
+  frames_drawn: "Pictures drawn",
+  instance: "Installation",
+  label: "Visible label",
+  person_exists: "The face is of a real person",
+};
+const words = {
+  true: "yes",
+  false: "no",
+  none: "none",
+  trusted: "whole, and their signer is trusted here",
+  "unknown signer": "whole; their signer is not known here",
+  broken: "they do not fit the file",
+};
+
 const answer = document.getElementById("answer");
 const facts = document.getElementById("facts");
 
 function add(name, value) {
   if (value === null || value === undefined || value === "") return;
-  const term = document.createElement("dt");
-  const said = document.createElement("dd");
-  term.textContent = name;
-  said.textContent = String(value);
-  facts.append(term, said);
+  const row = document.createElement("tr");
+  const term = document.createElement("th");
+  const said = document.createElement("td");
+  term.scope = "row";
+  term.textContent = names[name] ?? name;
+  said.textContent = words[value] ?? String(value);
+  row.append(term, said);
+  facts.append(row);
 }
 
 function show(verdict) {
@@ -51,8 +73,14 @@ async function look(file) {
 document.getElementById("file").addEventListener("change", (event) => {
   if (event.target.files[0]) look(event.target.files[0]);
 });
-document.addEventListener("dragover", (event) => event.preventDefault());
+const place = document.getElementById("drop");
+document.addEventListener("dragover", (event) => {
+  event.preventDefault();
+  place.classList.add("over");
+});
+document.addEventListener("dragleave", () => place.classList.remove("over"));
 document.addEventListener("drop", (event) => {
   event.preventDefault();
+  place.classList.remove("over");
   if (event.dataTransfer.files[0]) look(event.dataTransfer.files[0]);
 });

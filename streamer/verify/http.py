@@ -18,7 +18,7 @@ from aiohttp import web
 MOST_BYTES = 200_000_000
 LONGEST_S = 120.0
 STATIC = Path(__file__).parent.parent / "static"
-KINDS = {"verify.html": "text/html", "verify.js": "text/javascript"}
+KINDS = {"verify.html": "text/html", "verify.js": "text/javascript", "verify.css": "text/css"}
 COMMAND = (sys.executable, "-m", "streamer", "verify", "--json")
 BUSY = web.AppKey("verify_busy", asyncio.Lock)
 
