@@ -236,9 +236,9 @@ class Gathered:
             if len(self.luma) == self.most:
                 self.luma, self.every = self.luma[::2], self.every * 2
             if self.seen % self.every == 0:
-                self.luma.append(_working(rgb_HW3))
-                if self.luma[-1].shape != self.luma[0].shape:
-                    raise SettingError("the frames differ in size")
+                luma = _working(rgb_HW3)
+                same = not self.luma or luma.shape == self.luma[0].shape
+                self.luma.append(luma if same else resized(luma, *self.luma[0].shape))
         self.seen += 1
 
 
@@ -358,11 +358,12 @@ def _judged(places: list[Place], looks: float, frames: int) -> Finding:
 def detect_mark(frames: Iterable[Rgb], most_frames: int = MOST_FRAMES, search: bool = True) -> Finding:
     """Looks for the invisible mark.
 
-    frames       uint8 [H, W, 3], of one size, in order; two seconds of a clip are enough, more find weaker marks
+    frames       uint8 [H, W, 3], in order; two seconds of a clip are enough, more find weaker marks. Where a call
+                 changes its size, the mark changes with it: frames of other sizes are brought to that of the first
     most_frames  how many are looked at, spread evenly over all
     search       also where the picture was cropped, put into another, or mirrored: about two seconds of processor time
 
-    Raises SettingError where there is no frame, or frames differ in size or are under 64 pixels.
+    Raises SettingError where there is no frame, or one is under 64 pixels high or wide.
     """
     gathered = Gathered(most_frames)
     for frame in frames:

@@ -1,0 +1,65 @@
+"""The invisible mark in a real call: what Chromium received and shows is found marked, by this installation."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.async_api import Page
+
+from engines import Rgb, SwapSettings, detect_mark, load, own_payload
+from streamer.config import ServerConfig
+from tests.streamer.calls import served
+from tests.streamer.chromium import chromium_with_camera, write_y4m
+
+pytestmark = [pytest.mark.browser, pytest.mark.long, pytest.mark.timeout(180)]
+
+LIVE_MS = 60_000
+PICTURES = 10
+LEAST_PX = 180  # of the shorter side; a machine without time sends less, on which a chip has two pixels
+READ_BACK = """() => {
+  const video = document.getElementById("result");
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
+  canvas.getContext("2d").drawImage(video, 0, 0);
+  return canvas.toDataURL("image/png");
+}"""
+
+
+async def recorded(page: Page) -> list[Rgb]:
+    """Pictures of the result's video element, half a second apart: about 10 s of a call."""
+    pictures: list[Rgb] = []
+    for _ in range(4 * PICTURES):
+        url = await page.evaluate(READ_BACK)
+        picture = np.array(Image.open(io.BytesIO(base64.b64decode(url.split(",", 1)[1]))).convert("RGB"))
+        if min(picture.shape[:2]) >= LEAST_PX:
+            pictures.append(picture)
+        if len(pictures) == PICTURES:
+            break
+        await asyncio.sleep(0.5)
+    return pictures
+
+
+@pytest.mark.parametrize("label", [True, False])
+async def test_what_the_receiver_sees_is_marked(chromium: str, shared_data: Path, tmp_path: Path, label: bool) -> None:
+    """With the engine passthrough, whose pictures are marked where they are labelled, and only there."""
+    camera = tmp_path / "camera.y4m"
+    write_y4m(shared_data / "clips" / "single_face.mp4", camera)
+    config = ServerConfig(swap=SwapSettings(engine="passthrough", label=label, label_off_reason="a test"))
+    async with served(config, load) as client, chromium_with_camera(chromium, camera) as browser:
+        page = await (await browser.new_context()).new_page()
+        await page.goto(str(client.make_url("/")))
+        await page.wait_for_selector(".face")
+        await page.get_by_role("button", name="Start").click()
+        await page.wait_for_selector("body[data-showing=drawn]", timeout=LIVE_MS)
+        pictures = await recorded(page)
+    if not pictures:
+        pytest.skip("this machine is too busy for pictures of any size")
+    found = detect_mark(pictures)
+    assert found.marked == label
+    assert found.payload == (own_payload() if label else None)
