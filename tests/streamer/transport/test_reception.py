@@ -33,11 +33,10 @@ def test_pictures_are_back_within_a_second(rtt_s: float, rate: float, outage_s: 
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(("rtt_s", "rate"), LINES)
-@pytest.mark.parametrize("loss", [0.005, 0.01, 0.03, 0.05])
-def test_an_hour(loss: float, rtt_s: float, rate: float) -> None:
-    simulation = Simulation(loss, rtt_s, rate, seed=11)
-    shown = simulation.run(3600.0)
-    longest_s = shown.longest_gap_s(1.0, 3600.0)
-    assert longest_s <= (0.5 if loss <= 0.01 else 1.5)
+@pytest.mark.parametrize(("loss", "longest_s"), [(0.005, 0.5), (0.01, 0.5), (0.03, 1.0), (0.05, 2.0)])
+def test_twenty_minutes(loss: float, longest_s: float, rtt_s: float, rate: float) -> None:
+    shown = Simulation(loss, rtt_s, rate, seed=11).run(1200.0)
+    assert shown.longest_gap_s(1.0, 1200.0) <= longest_s
     assert shown.age_p95_s() <= rtt_s / 2 + max(2 * rtt_s, 0.1) + 0.1
