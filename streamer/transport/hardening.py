@@ -21,6 +21,8 @@ from aioice.ice import Connection, StunProtocol
 from aioice.mdns import MDnsProtocol
 from aioice.stun import Message
 from aiortc.rtcdtlstransport import RTCDtlsTransport
+from aiortc.rtcrtpreceiver import RTCRtpReceiver
+from aiortc.rtcrtpsender import RTCRtpSender
 from aiortc.rtcsctptransport import DATA_CHANNEL_ACK, DATA_CHANNEL_OPEN, WEBRTC_DCEP, DataChunk, RTCSctpTransport
 
 from streamer.guards.addresses import AddressPolicy
@@ -41,6 +43,8 @@ PATCHED: tuple[tuple[type, str], ...] = (
     (RTCDtlsTransport, "_setup_srtp"),
     (RTCDtlsTransport, "_handle_rtp_data"),
     (RTCDtlsTransport, "_handle_rtcp_data"),
+    (RTCRtpReceiver, "_run_rtcp"),
+    (RTCRtpSender, "_run_rtcp"),
     (RTCSctpTransport, "_handle_data"),
     (RTCSctpTransport, "_receive_data_chunk"),
     (RTCSctpTransport, "_receive_forward_tsn_chunk"),
@@ -50,6 +54,7 @@ MOST_DATAGRAM_BYTES = 1_500  # pylibsrtp's buffer; it raises above
 MOST_WAITING_DATAGRAMS = 1_024
 DATAGRAMS_PER_S, DATAGRAMS_AT_ONCE = 5_000.0, 5_000.0  # of one call: 40 Mbit/s
 RTCP_UNITS_PER_S, RTCP_UNITS_AT_ONCE = 500.0, 500.0  # a unit: 100 bytes; browsers send less than a fifth of that
+REPORTS_AGAIN_S = 1.0
 LONGEST_TURN_S = 0.005  # that one call's packets may take before the others have a turn
 MOST_CANDIDATES = 64  # that were named by the other side
 MOST_CANDIDATES_IN_ALL = 96  # with those that its packets came from
@@ -262,6 +267,32 @@ def _handle_rtcp(stock: Callable[..., Any]) -> Callable[..., Any]:
     return _handle_rtcp_data
 
 
+def _run_rtcp(stock: Callable[..., Any]) -> Callable[..., Any]:
+    """The task that sends reports: `stop` waits for its end for ever where it ended by an error."""
+
+    async def run_rtcp(self: Any) -> None:
+        try:
+            while not await _ended(stock, self):  # noqa: ASYNC110  it is run again, not asked again
+                await asyncio.sleep(REPORTS_AGAIN_S)
+        finally:
+            for name in ("_RTCRtpReceiver__rtcp_exited", "_RTCRtpSender__rtcp_exited"):
+                if hasattr(self, name):
+                    getattr(self, name).set()
+
+    return run_rtcp
+
+
+async def _ended(run: Callable[..., Any], sender: Any) -> bool:
+    """Whether it came to its own end, and not to an error."""
+    try:
+        await run(sender)
+    except Exception:  # the boundary to numbers that a caller had a hand in
+        refused["report_fault"] += 1
+        log.debug("reports begin anew", exc_info=True)
+        return False
+    return True
+
+
 def _handle_sctp(stock: Callable[..., Any]) -> Callable[..., Any]:
     contained = _contained(stock)
 
@@ -337,6 +368,8 @@ MAKERS: tuple[Callable[[Any], Any], ...] = (  # for each name in PATCHED
     _setup_srtp,
     _contained,
     _handle_rtcp,
+    _run_rtcp,
+    _run_rtcp,
     _handle_sctp,
     _receive_data_chunk,
     _receive_forward_tsn_chunk,

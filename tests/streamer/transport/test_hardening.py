@@ -176,3 +176,23 @@ async def test_one_calls_packets_let_the_others_have_a_turn() -> None:
     assert turns >= 15, "ten of the handler's own, and one after every second packet"
     await hardening._contained(fails)(transport, b"x")
     assert hardening.refused["packet_fault"] == 1
+
+
+async def test_reports_that_fail_do_not_keep_a_connection_from_closing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Receiver:
+        def __init__(self) -> None:
+            self.runs = 0
+            self._RTCRtpReceiver__rtcp_exited = asyncio.Event()
+
+    async def fails(self: Receiver) -> None:
+        self.runs += 1
+        raise ValueError("256 reports")
+
+    monkeypatch.setattr(hardening, "REPORTS_AGAIN_S", 0.01)
+    receiver = Receiver()
+    running = asyncio.create_task(hardening._run_rtcp(fails)(receiver))
+    await asyncio.sleep(0.1)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert receiver.runs > 1
+    assert receiver._RTCRtpReceiver__rtcp_exited.is_set()
