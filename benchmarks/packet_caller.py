@@ -7,13 +7,14 @@ Stock aiortc in a process of its own, without encoding or decoding while it meas
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import count, cycle, islice
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -118,9 +119,9 @@ def pictures(clip: Path, height_px: int, width_px: int) -> tuple[Rgb, ...]:
 
 
 def encode_loop(
-    rgbs: Sequence[Rgb], codec: str, fps: float, bits_per_s: int, flash_every: int = 0
+    rgbs: Sequence[Rgb], codec: str, fps: float, bits_per_s: int, flash_every: int = 0, count: int = LOOP_PICTURES
 ) -> tuple[Coded, ...]:
-    """LOOP_PICTURES pictures with their number burnt in. A key frame every KEY_EVERY, the first one included.
+    """`count` pictures with their number burnt in. A key frame every KEY_EVERY, the first one included.
 
     flash_every  every so many pictures the lower fifth is white for a while, else it is black; 0: it stays as it is
     """
@@ -130,9 +131,9 @@ def encode_loop(
     context.width, context.height, context.pix_fmt = width_px, height_px, "yuv420p"
     context.bit_rate, context.options = bits_per_s, options
     context.framerate, context.time_base = Fraction(fps).limit_denominator(1000), Fraction(1, CLOCK)
-    context.gop_size = 10_000
+    context.gop_size, context.thread_count = 10_000, 1  # threads of libvpx wait for each other on a busy machine
     coded: list[Coded] = []
-    for number, rgb in enumerate(islice(cycle(rgbs), LOOP_PICTURES)):
+    for number, rgb in enumerate(islice(cycle(rgbs), count)):
         marked = rgb.copy()
         burn(marked, number)
         if flash_every:
@@ -157,7 +158,7 @@ class LoopTrack(MediaStreamTrack):
         self.key_wanted = False
         self._pictures, self._fps = loop, fps
         self._since_s = since_s
-        self._ticks = count()
+        self._ticks = itertools.count()
         self._at = 0
         self._leaving: tuple[int, float] | None = None
 

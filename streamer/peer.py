@@ -42,6 +42,7 @@ from streamer.worker import Outcome, Seat, Worker
 log = logging.getLogger(__name__)
 
 REPORT_EVERY_S = 1.0
+LOOK_S = 1.0
 CARD_HEIGHT_PX, CARD_WIDTH_PX = 480, 640  # until the camera's size is known
 MOST_WAITING_BYTES = 64_000  # of reports that the browser has not fetched
 
@@ -163,7 +164,8 @@ class Peer:
                     self.hang_up(why)
                     break
                 try:
-                    async with asyncio.timeout(self._patience.wait_s(now_s)):
+                    # Looked at again after a second: what is waited for changes, and a later limit may be nearer.
+                    async with asyncio.timeout(min(self._patience.wait_s(now_s), LOOK_S)):
                         await self._over.wait()
                 except TimeoutError:
                     continue
