@@ -163,6 +163,19 @@ async def test_the_end_of_a_stream_is_the_end_of_its_viewers() -> None:
         assert viewer.answer.count("a=sendonly") == 1, "a stream without sound has none"
         await http.delete(sender.path)
         await viewer.until(lambda: not app_room(http).viewers and viewer.connection.connectionState == "closed")
+        await viewer.until(lambda: not app_room(http).peers)
+        response = await http.post("/whip/b", data=str(sender.connection.localDescription.sdp), headers=SENT)
+        assert response.status == 201, "and the place of the call is free again"
+
+
+async def test_who_sends_gets_nothing_back_even_if_asked() -> None:
+    async with served() as http, client(http) as sender:
+        sender.connection.addTransceiver(Camera([GREY]), direction="sendrecv")
+        offer = await sender.local(await sender.connection.createOffer())
+        assert "a=sendrecv" in offer
+        await sender.begin("/whip/a", offer)
+        assert "a=recvonly" in sender.answer
+        assert "a=sendrecv" not in sender.answer
 
 
 async def test_trickle() -> None:
@@ -189,6 +202,7 @@ async def test_trickle() -> None:
         for what, body, tag, media_type, status in rows:
             response = await sender.patch(body, tag, media_type)
             assert response.status == status, what
+        assert peer.line.candidates == 0
         response = await sender.patch(late, sender.tag)
         assert response.status == 204
         assert await response.read() == b""
