@@ -7,6 +7,10 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from engines.errors import KeyFault
+from engines.marks.invisible import Marker
+from engines.marks.own import own_payload
+from engines.marks.payload import Payload
 from engines.pixels import lay_over, resize_area, resize_bilinear
 from engines.types import Box, Rgb
 
@@ -45,7 +49,7 @@ def hide_face(canvas_HW3: Rgb, box: Box) -> None:
 
 
 @lru_cache(maxsize=8)
-def _card(height_px: int, width_px: int, text: str) -> Rgb:
+def _card(height_px: int, width_px: int, text: str, payload: Payload) -> Rgb:
     fade = np.linspace(46, 26, height_px, dtype=np.float32)[:, None, None] * np.array([0.95, 1.0, 1.1], np.float32)
     card = Image.fromarray(np.broadcast_to(fade, (height_px, width_px, 3)).astype(np.uint8))
     if text:
@@ -53,10 +57,17 @@ def _card(height_px: int, width_px: int, text: str) -> Rgb:
         place = (width_px / 2, height_px / 2)
         ImageDraw.Draw(card).text(place, text, font=font, anchor="mm", fill=(205, 210, 216))
     picture = np.array(card)
+    Marker(payload).apply(picture)
     picture.flags.writeable = False
     return picture
 
 
 def standby_card(height_px: int, width_px: int, text: str = "") -> Rgb:
-    """A plain card that needs no frame, for when no picture can be had. uint8 [height, width, 3], read only."""
-    return _card(height_px, width_px, text)
+    """A plain card that needs no frame, for when no picture can be had. uint8 [height, width, 3], read only. It carries
+    the invisible mark, so that a recording of a call is marked throughout.
+    """
+    try:
+        payload = own_payload()
+    except KeyFault:
+        payload = Payload(0, 0)  # nobody's: there must be a card, whatever is wrong with the disk
+    return _card(height_px, width_px, text, payload)

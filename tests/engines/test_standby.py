@@ -134,7 +134,7 @@ def test_a_card_needs_no_frame() -> None:
     plain, told = standby_card(120, 200), standby_card(120, 200, "One moment")
     assert plain.shape == told.shape == (120, 200, 3)
     assert np.abs(plain.astype(int) - told).max() > 50, "the words can be read"
-    assert np.abs(np.diff(plain.astype(int), axis=1)).max() == 0
+    assert np.ptp(plain.astype(int), axis=1).max() <= 6, "nothing but the invisible mark"
     with pytest.raises(ValueError, match="read-only"):
         plain[0, 0] = 0
     assert standby_card(16, 16, "a long text that does not fit").shape == (16, 16, 3)

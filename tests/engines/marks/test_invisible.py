@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engines.errors import SettingError
+from engines.errors import KeyFault, SettingError
 from engines.marks.detect import MOST_FRAMES, Gathered, alarm_log10, detect_mark, tail_log10
 from engines.marks.invisible import AMPLITUDE, Marker
+from engines.marks.own import own_payload
 from engines.marks.payload import Payload
+from engines.standby import standby_card
 from engines.types import Rgb
 
 PAYLOAD = Payload(0x123456, 326)
@@ -175,3 +177,13 @@ def test_chances_are_those_of_a_gaussian() -> None:
     assert tail_log10(5.001) == pytest.approx(tail_log10(4.999), abs=0.03)
     assert alarm_log10(-5, 1e6) == 0
     assert alarm_log10(3, 9, codes_read=1) < alarm_log10(3, 9) - 6
+
+
+def test_the_standby_card_is_marked_even_without_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert detect_mark([standby_card(360, 640, "A moment")], search=False).payload == own_payload()
+
+    def broken() -> Payload:
+        raise KeyFault("the disk is full")
+
+    monkeypatch.setattr("engines.standby.own_payload", broken)
+    assert detect_mark([standby_card(360, 640, "A moment")], search=False).payload == Payload(0, 0)
