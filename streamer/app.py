@@ -45,6 +45,7 @@ from streamer.signalling.placement import Overflow, Placement
 from streamer.signalling.refusal import Refusal
 from streamer.tracks import CameraPicture
 from streamer.transport import pin
+from streamer.verify.http import prepare, verify_routes
 from streamer.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -100,6 +101,7 @@ def create_app(
     app[VIEWERS] = Limits(config.guard, config.reach.max_viewers)
     app[PLACEMENT] = placement or Overflow(config.reach.overflow)
     app[FILES] = {name: (STATIC / name).read_bytes() for name in PAGE_FILES}
+    prepare(app)
     identities = store if store is not None else IdentityStore(config.identities_dir)
 
     async def life(app: web.Application) -> AsyncIterator[None]:
@@ -136,6 +138,7 @@ def create_app(
             *page.routes(),
             *whip.routes(),
             *whep.routes(),
+            *verify_routes(),
         ]
     )
     return app

@@ -26,9 +26,10 @@ from engines import (
     load,
     nearest,
 )
+from streamer.audit import calls as audit
 from streamer.config import ServerConfig
 from streamer.decoding.parent import Nursery
-from streamer.errors import ServerBusy
+from streamer.errors import AuditFault, ServerBusy
 from streamer.peer import Peer
 from streamer.signalling.ice import IceServers
 from streamer.signalling.negotiation import is_no_common_codec
@@ -156,14 +157,16 @@ class Room:
         try:
             settings = self._settings(self._config.swap, choice)
             answer = await peer.negotiate(sdp, both_ways)
-            await peer.use(await self._open(settings, choice.identity or self.default_identity(), worker))
+            session = await self._open(settings, choice.identity or self.default_identity(), worker)
+            self.begun += 1
+            peer.number = self.begun
+            await self._recorded(session, worker, audit.begun(peer.number, session.engine, settings, session.identity))
+            await peer.use(session)
         except BaseException:
             await peer.close()
             raise
         finally:
             self._coming_streams -= names
-        self.begun += 1
-        peer.number = self.begun
         peer.follow(self.traces.call(peer.number, peer.engine))
         self.peers[peer.call] = peer
         if stream is not None:
@@ -210,13 +213,25 @@ class Room:
     async def change(self, call: str, choice: Choice) -> Peer:
         """Another identity, engine or tone in the middle of a call. Raises KeyError where there is no such call."""
         peer = self.peers[call]
-        settings = self._settings(peer.settings, choice)
+        settings, other = self._settings(peer.settings, choice), choice.identity not in (None, peer.identity)
         if settings != peer.settings:
-            await peer.use(await self._open(settings, choice.identity or peer.identity, peer.worker))
-        elif choice.identity is not None and choice.identity != peer.identity:
-            name = self._known(choice.identity)
-            await peer.wear(await asyncio.to_thread(self._store.load, name))
+            session = await self._open(settings, choice.identity or peer.identity, peer.worker)
+            if other and session.identity is not None:
+                await self._recorded(session, peer.worker, audit.worn(peer.number, session.identity))
+            await peer.use(session)
+        elif choice.identity is not None and other:
+            identity = await asyncio.to_thread(self._store.load, self._known(choice.identity))
+            await audit.worn(peer.number, identity)
+            await peer.wear(identity)
         return peer
+
+    async def _recorded(self, session: Session, worker: Worker[CameraPicture], line: Coroutine[Any, Any, None]) -> None:
+        """Writes the line before the session draws anything; a session that nobody can account for is closed."""
+        try:
+            await line
+        except BaseException:
+            await asyncio.wrap_future(worker.call(session.close))
+            raise
 
     async def close(self) -> None:
         """Ends every call and waits until all is freed, but not for ever."""
@@ -237,12 +252,18 @@ class Room:
         life.add_done_callback(self._lives.discard)
 
     async def _life(self, peer: Peer, stream: str | None, ended: Callable[[], object]) -> None:
+        since_s = time.monotonic()
         try:
             await peer.live()
         finally:
             ended()
             self.peers.pop(peer.call, None)
             self.past.merge(peer.stats.journey)
+            drawn, why = peer.stats.shown["drawn"], peer.ended_because or "the server ended it"
+            try:
+                await audit.ended(peer.number, why, time.monotonic() - since_s, drawn)
+            except AuditFault as error:  # the call is over: all that is left is to say so
+                log.error("%s", error)
             if stream is not None:
                 self.streams.pop(stream, None)
             for viewer in self.viewers.values():
