@@ -32,8 +32,8 @@ from engines import StrictModel, SwapSettings
 from engines.build.settings import BuildSettings
 from streamer import config
 from streamer.cli import vividstream
-from streamer.telemetry import TelemetrySettings
 from streamer.encoding.settings import EncodingSettings
+from streamer.telemetry import TelemetrySettings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
