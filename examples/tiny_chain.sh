@@ -17,18 +17,18 @@ begun=$(date +%s)
 
 say "examples: rendered people and portraits that move, as the live engine would be shown them"
 vividstream examples "$examples" --data "$data" --size-px 64 --picture-px 32 --frames 9 \
-    --stills 180 --clips 48 --held-out-stills 6 --held-out-clips 12 --same-person 6 --workers 2
+    --stills 192 --clips 40 --held-out-stills 6 --held-out-clips 12 --same-person 3 --workers 2
 
 say "autoencoder: pixels to latents"
-vividstream train autoencoder "$run/autoencoder" --size toy --examples "$examples" train.steps=900 machine.tensorboard=no
+vividstream train autoencoder "$run/autoencoder" --size toy --examples "$examples" train.steps=800 machine.tensorboard=no
 
 say "teacher: whole windows, many steps"
 vividstream train teacher "$run/teacher" --size toy --examples "$examples" --start "$run/autoencoder/swapper.safetensors" \
-    train.steps=700 stage.conditions.drop_mask=0.0 stage.conditions.drop_face=0.1 machine.tensorboard=no
+    train.steps=300 stage.conditions.drop_mask=0.0 stage.conditions.drop_face=0.1 machine.tensorboard=no
 
 say "student: made causal, then one step, then on its own past"
 vividstream distill "$run/student" --size toy --examples "$examples" --teacher "$run/teacher/swapper.safetensors" \
-    causal.train.steps=250 consistency.train.steps=150 rollout.train.steps=200 machine.tensorboard=no
+    causal.train.steps=100 consistency.train.steps=60 rollout.train.steps=250 machine.tensorboard=no
 
 say "measure: held-out people, student at 1, 2, 4 steps and teacher at 50, from the same noise"
 vividstream eval steps --examples "$examples" --student "$run/student/swapper.safetensors" \
