@@ -58,10 +58,10 @@ def drawing(runs: tuple[Run, ...]) -> str:
     for run in runs:
         for at_min, metrics in run.watched:
             for key, value in metrics.items():
-                lines.setdefault(key, []).append((begun_min + at_min, value))
+                if key != "rms" or "rms-1-step" not in metrics:  # else it is the same again
+                    lines.setdefault(key, []).append((begun_min + at_min, value))
         borders.append((begun_min, run.name))
         begun_min += run.minutes
-    lines.pop("rms", None)  # the same as another
     highest = max(value for line in lines.values() for _, value in line) * 1.08
 
     def place(at_min: float, value: float) -> str:
@@ -73,7 +73,7 @@ def drawing(runs: tuple[Run, ...]) -> str:
     for at_min, name in borders:
         x, bottom = place(at_min, 0).split(",")
         parts.append(f'<line x1="{x}" y1="{EDGE_PX}" x2="{x}" y2="{bottom}" stroke="#dddddd"/>')
-        parts.append(f'<text x="{x}" y="{HEIGHT_PX - EDGE_PX + 16}" font-size="11">{name}, {at_min:.0f} min</text>')
+        parts.append(f'<text x="{x}" y="{HEIGHT_PX - EDGE_PX + 16}" font-size="11">{name}</text>')
     for number, (key, line) in enumerate(lines.items()):
         colour, points = COLOURS[number % len(COLOURS)], " ".join(place(*point) for point in line)
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
