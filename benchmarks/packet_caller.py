@@ -312,6 +312,12 @@ class _Discard:
     def get(self) -> object:
         return self._real.get()
 
+    def get_nowait(self) -> object:
+        return self._real.get_nowait()
+
+    def empty(self) -> bool:
+        return bool(self._real.empty())
+
 
 @dataclass(slots=True)
 class Measured:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -68,7 +69,8 @@ MOST_TSN_AHEAD = 512
 TSNS = 2**32
 
 refused: Counter[str] = Counter()  # since the start of the process
-_policy = [AddressPolicy(lan=True, loopback=True)]  # of the last `install`; one process is one server
+PRIVATE = AddressPolicy(lan=True, loopback=True)
+_policy = PRIVATE  # a change like the others: one process is one server
 
 
 class Changes(Protocol):
@@ -78,8 +80,8 @@ class Changes(Protocol):
 
 
 def install(changes: Changes, policy: AddressPolicy | None = None) -> None:
-    """Makes the changes; a second time only the policy is new. None: as it was, at first that of a private server."""
-    _policy[0] = policy or _policy[0]
+    """Makes the changes; a second time only the policy is new. None: that of a private server."""
+    changes.replace(sys.modules[__name__], "_policy", policy or PRIVATE)
     if getattr(StunProtocol.datagram_received, "vividstream", False):
         return
     for (owner, name), make in zip(PATCHED, MAKERS, strict=True):
@@ -144,7 +146,7 @@ def _add_remote_candidate(stock: Callable[..., None]) -> Callable[..., None]:
     """The last gate of a candidate: also for what a .local name turned out to mean."""
 
     def _add_remote_candidate(self: Connection, remote_candidate: Candidate, network_host: str) -> None:
-        fault = _policy[0].candidate(network_host, remote_candidate.port, remote_candidate.transport)
+        fault = _policy.candidate(network_host, remote_candidate.port, remote_candidate.transport)
         if fault is None and len(self._remote_candidates) >= MOST_CANDIDATES:
             fault = "count"
         if fault is None:
@@ -160,7 +162,7 @@ def _check_incoming(stock: Callable[..., None]) -> Callable[..., None]:
 
     def check_incoming(self: Connection, message: Message, addr: tuple[str, int], protocol: StunProtocol) -> None:
         known = any(c._network_host == addr[0] and c.port == addr[1] for c in self._remote_candidates)
-        fault = None if known else _policy[0].source(addr[0])
+        fault = None if known else _policy.source(addr[0])
         if "PRIORITY" not in message.attributes:
             fault = "form"
         elif not known and fault is None and len(self._remote_candidates) >= MOST_CANDIDATES_IN_ALL:

@@ -22,7 +22,10 @@ Memory = Literal["last_step", "clean_pass", "memory_encoder"]
 
 
 def swapper_of(kind: Literal["trig", "ddpm"] = "trig", steps: int = 1, memory: Memory = "clean_pass") -> Swapper:
+    """With a network that says all itself: added to the proxy's guess, little of what it learns here would show."""
     config = speck("tiny", steps, WindowConfig(frames=3, sinks=1, memory=memory))
+    alone = config.denoiser.model_copy(update={"around_proxy": 0.0})
+    config = config.model_copy(update={"denoiser": alone})
     if kind == "ddpm":
         config = config.model_copy(update={"schedule": ScheduleConfig(kind=kind, times=ddpm_times(steps))})
     return lively(config)
