@@ -1,5 +1,5 @@
 #!/bin/sh
-# From people who do not exist to a live engine, at toy size, on two cores in some twelve minutes:
+# From people who do not exist to a live engine, at toy size, on two cores in some nine minutes:
 #
 #     examples/tiny_chain.sh FOLDER
 #
