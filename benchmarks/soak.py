@@ -6,8 +6,8 @@
 `vividstream serve` runs in a process of its own. Two calls stay: one of them sees its decoder killed and its camera
 fall silent for two seconds, in turns. Others come and go in every way that calls end. Watched: descriptors, threads,
 child processes, tasks, memory, lag of the event loop, age of the pictures of the calls that stay. Exits with 1 where
-the last third is worse than the first: memory over 10 MB and 3 % up (30 MB in less than half an hour), age p95 over
-half again and 20 ms up, a call that stayed is gone or sends no pictures, or something is left when all have ended.
+the last third is worse than the first: memory over 10 MB and 3 % up, age p95 over half again and 20 ms up, a call that
+stayed is gone or sends no pictures, or something is left when all calls have ended.
 """
 
 from __future__ import annotations
@@ -40,7 +40,6 @@ WATCH_EVERY_S = 10.0
 MOST_SAMPLES = 720
 SILENT_S = 2.0
 MOST_GROWTH_MB, MOST_GROWTH_SHARE = 10.0, 0.03
-SHORT_S, SHORT_GROWTH_MB = 1_800.0, 30.0  # the allocator's share grows until some 200 calls have come and gone
 MOST_AGE_GROWTH, MOST_AGE_MORE_MS = 1.5, 20.0
 
 
@@ -75,8 +74,7 @@ class Soak:
         first, last = self.thirds()
         found = []
         was_mb, now_mb = (median([one.server.memory_mb for one in part]) for part in (first, last))
-        most_mb = MOST_GROWTH_MB if self.samples[-1].at_s >= SHORT_S else SHORT_GROWTH_MB
-        if now_mb > was_mb + max(most_mb, MOST_GROWTH_SHARE * was_mb):
+        if now_mb > was_mb + max(MOST_GROWTH_MB, MOST_GROWTH_SHARE * was_mb):
             found.append(f"memory: {was_mb:.0f} MB at first, {now_mb:.0f} MB at last")
         for call in range(STAYING):
             was_ms, now_ms = (median([one.age_p95_ms[call] for one in part]) for part in (first, last))
@@ -112,10 +110,10 @@ class Staying:
         self._seen += count
         return count
 
-    async def fall_silent(self) -> None:
+    async def fall_silent(self, seconds: float) -> None:
         """The camera gives nothing for a while."""
         self.call.pause(True)
-        await asyncio.sleep(SILENT_S)
+        await asyncio.sleep(seconds)
         self.call.pause(False)
 
 
@@ -133,7 +131,8 @@ async def soak(address: str, pid: int, minutes: float, seed: int) -> Soak:
         every_s = max(WATCH_EVERY_S, 60 * minutes / MOST_SAMPLES) if minutes > 2 else minutes * 60 / 8
         await asyncio.gather(
             _come_and_go(http, address, loop, chance, until_s, result),
-            _harm(staying[0], pid, chance, until_s, result),
+            # Between two looks the camera gives pictures half of the time at least: none is the server's fault.
+            _harm(staying[0], pid, chance, until_s, min(SILENT_S, every_s / 2), result),
             _watch(http, address, pid, staying, every_s, until_s, result),
         )
         for one in staying:
@@ -160,7 +159,7 @@ async def _come_and_go(
         await asyncio.sleep(chance.uniform(0.0, 2.0))
 
 
-async def _harm(one: Staying, pid: int, chance: random.Random, until_s: float, result: Soak) -> None:
+async def _harm(one: Staying, pid: int, chance: random.Random, until_s: float, silent_s: float, result: Soak) -> None:
     """Every few seconds something happens to the first call that stays."""
     pause_s = min(20.0, (until_s - time.monotonic()) / 4)
     while time.monotonic() + pause_s < until_s:
@@ -168,7 +167,7 @@ async def _harm(one: Staying, pid: int, chance: random.Random, until_s: float, r
         if chance.random() < 0.5:
             result.harm["decoder killed"] += _kill_a_decoder(pid)
         else:
-            await one.fall_silent()
+            await one.fall_silent(silent_s)
             result.harm["camera silent"] += 1
 
 
