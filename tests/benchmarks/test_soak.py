@@ -35,9 +35,6 @@ def test_a_calm_soak_has_no_faults() -> None:
 def test_what_is_worse_is_said() -> None:
     steady = [200.0] * 10
     assert "memory" in soak([200 + 5 * n for n in range(10)], steady).faults()[0]
-    brief = soak([200 + 5 * n for n in range(10)], steady)
-    brief.samples = [replace(one, at_s=one.at_s / 30) for one in brief.samples]
-    assert brief.faults() == [], "the allocator is still growing"
     assert "age p95 of call 1" in soak(steady, [10.0 * n for n in range(10)]).faults()[0]
     assert "without pictures" in soak(steady, steady, pictures=0).faults()[0]
     left = replace(CALM, descriptors=21, tasks=7, calls=1)
