@@ -74,8 +74,11 @@ class RolloutStage:
     def __init__(self, settings: RolloutSettings, student: Swapper, teacher: Swapper | None) -> None:
         self.settings, self.student, self.teacher = settings, student, teacher
         freeze(student.autoencoder, student.face_encoder)
-        players: dict[str, nn.Module] = {"student": nn.ModuleDict({"denoiser": student.denoiser.requires_grad_(True)})}
-        self.frozen: dict[str, nn.Module] = {"autoencoder": student.autoencoder, "face_encoder": student.face_encoder}
+        learns: dict[str, nn.Module] = {"denoiser": student.denoiser.requires_grad_(True)}
+        self.frozen: dict[str, nn.Module] = {"autoencoder": student.autoencoder}
+        (learns if settings.face_encoder else self.frozen)["face_encoder"] = student.face_encoder
+        student.face_encoder.requires_grad_(settings.face_encoder).train(settings.face_encoder)
+        players: dict[str, nn.Module] = {"student": nn.ModuleDict(learns)}
         device = next(student.denoiser.parameters()).device
         if settings.adversarial:
             self.critic = players["critic"] = Critic(PICTURE_CHANNELS).initialise().to(device)
@@ -96,7 +99,8 @@ class RolloutStage:
         return (*others, "student")
 
     def loss(self, player: str, shown: Shown, draws: Draws, progress: float) -> Terms:
-        given = conditions(self.student, shown, draws, self.settings.conditions)
+        with torch.set_grad_enabled(player == "student" and torch.is_grad_enabled()):
+            given = conditions(self.student, shown, draws, self.settings.conditions)
         return self._losses[player](shown, given, draws)
 
     def after_step(self, step: int, progress: float) -> None:

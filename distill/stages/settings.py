@@ -114,6 +114,7 @@ class RolloutSettings(StrictModel):
     first_times: tuple[float, ...] = Field((), description="the first frame's own steps; none: as all others")
     through_past: bool = Field(False, description="gradients flow into earlier frames, not into the frame alone")
     replay: bool = Field(False, description="each frame computed again in the backward pass: memory of one frame")
+    face_encoder: bool = Field(True, description="the face encoder learns on, from what the truth says of its tokens")
     latent: float = Field(1.0, ge=0, description="weight of the latents' pseudo-Huber error")
     c: float = Field(0.03, gt=0, description="of that error: below it errors count squared")
     picture: float = Field(1.0, ge=0, description="weight of the pictures' mean absolute error")

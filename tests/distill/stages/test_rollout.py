@@ -164,6 +164,15 @@ def test_the_matched_teacher_has_its_own_tokens() -> None:
     assert not torch.equal(seen.tokens_BTLD, given_of(student, shown).tokens_BTLD)
 
 
+@pytest.mark.parametrize("learns", [True, False])
+def test_the_face_encoder_learns_if_it_may(learns: bool) -> None:
+    stage = stage_of(face_encoder=learns, adversarial=0)
+    moved = {name for name, gradient in gradients(stage, shown_of(stage.student)).items() if gradient.any()}
+    assert any(name.startswith("face_encoder") for name in moved) == learns
+    assert any(name.startswith("denoiser") for name in moved)
+    assert ("face_encoder" in stage.frozen) != learns, "what is frozen is watched"
+
+
 def test_what_cannot_be_is_refused() -> None:
     student, teacher = swapper_of(), swapper_of()
     for given, stage in ((None, ""), (teacher, "causal")):
