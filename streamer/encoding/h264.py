@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import ctypes
 import struct
-import threading
 from functools import cache
 
 from av.video.frame import VideoFrame
 
 from streamer.encoding import native
+from streamer.encoding.base import LockedEncoder
 from streamer.encoding.settings import EncodingSettings
 from streamer.encoding.vp8 import threads_for
 from streamer.transport.types import EncodedUnit, VideoCodec
@@ -105,44 +105,22 @@ def _check_layout(lib: ctypes.CDLL) -> None:
         raise native.NotUsable("x264's pictures are laid out in another way")
 
 
-class H264Encoder:
+class H264Encoder(LockedEncoder):
     """See `types.Encoder`. Raises NotUsable where x264 cannot be driven directly."""
 
     codec: VideoCodec = "H264"
 
     def __init__(self, settings: EncodingSettings, bits_per_s: int) -> None:
         self._lib, self._build = _library()
+        super().__init__(f"x264 {settings.h264_preset}", bits_per_s)
         self._settings = settings
         self._parameters = ctypes.create_string_buffer(PARAMETERS_BYTES)
         self._handle: int | None = None
         self._size = (0, 0)
-        self._wanted_bps = bits_per_s
         self._set_bps = 0
         self._numbered = 0
         self._period_s = 1 / FRAMES_PER_S
         self._last_s: float | None = None
-        self._using = threading.Lock()
-        self._closed = False
-        self.name = f"x264 {settings.h264_preset}"
-
-    def set_rate(self, bits_per_s: int) -> None:
-        self._wanted_bps = bits_per_s
-
-    def set_size(self, height_px: int, width_px: int) -> None:
-        """The next picture's own size counts."""
-
-    def encode(self, frame: VideoFrame, force_key: bool) -> EncodedUnit | None:
-        with self._using:
-            return None if self._closed else self._encode(frame, force_key)
-
-    def close(self) -> None:
-        with self._using:
-            self._closed = True
-            self._free()
-
-    def __del__(self) -> None:
-        if hasattr(self, "_size"):
-            self._free()
 
     def _encode(self, frame: VideoFrame, force_key: bool) -> EncodedUnit | None:
         self._note_period(frame)

@@ -6,7 +6,6 @@ change is opened anew, which costs a key frame: only for changes that matter, an
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -16,6 +15,7 @@ import numpy as np
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType, VideoFrame
 
+from streamer.encoding.base import LockedEncoder
 from streamer.encoding.native import NotUsable
 from streamer.transport.types import EncodedUnit, VideoCodec
 
@@ -82,35 +82,18 @@ NVENC = Recipe(
 AV1 = Recipe("AV1", "libsvtav1", (("preset", "12"), ("svtav1-params", "pred-struct=1:rc=2:rtc=1:scd=0:keyint=-1")))
 
 
-class LibavEncoder:
+class LibavEncoder(LockedEncoder):
     """See `types.Encoder`."""
 
     def __init__(self, recipe: Recipe, bits_per_s: int, threads: int = 1) -> None:
-        self.codec: VideoCodec = recipe.codec
-        self.name = recipe.encoder
+        super().__init__(recipe.encoder, bits_per_s)
+        self.codec = recipe.codec
         self._recipe = recipe
         self._threads = threads
-        self._wanted_bps = bits_per_s
         self._opened_bps = 0
         self._since_opened = 0
         self._context: VideoCodecContext | None = None
         self._pts = 0
-        self._using = threading.Lock()
-        self._closed = False
-
-    def set_rate(self, bits_per_s: int) -> None:
-        self._wanted_bps = bits_per_s
-
-    def set_size(self, height_px: int, width_px: int) -> None:
-        """The next picture's own size counts."""
-
-    def encode(self, frame: VideoFrame, force_key: bool) -> EncodedUnit | None:
-        with self._using:
-            return None if self._closed else self._encode(frame, force_key)
-
-    def close(self) -> None:
-        with self._using:
-            self._closed, self._context = True, None
 
     def _encode(self, frame: VideoFrame, force_key: bool) -> EncodedUnit | None:
         context = self._context
@@ -136,6 +119,9 @@ class LibavEncoder:
                 frame.time_base = time_base
         payload = b"".join(bytes(packet) for packet in packets)
         return EncodedUnit(self.codec, payload, any(p.is_keyframe for p in packets)) if payload else None
+
+    def _free(self) -> None:
+        self._context = None
 
     def _rate_is_far(self) -> bool:
         share = self._wanted_bps / max(self._opened_bps, 1)

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import ctypes
 import os
-import threading
 from functools import cache
 
 from av.video.frame import VideoFrame
 
 from streamer.encoding import native
+from streamer.encoding.base import LockedEncoder
 from streamer.encoding.settings import EncodingSettings
 from streamer.transport.types import RTP_CLOCK_HZ, EncodedUnit, VideoCodec
 
@@ -162,41 +162,19 @@ def threads_for(pixels: int, wanted: int) -> int:
     return 2 if pixels > MANY_PIXELS and (os.cpu_count() or 1) >= MANY_CORES else 1
 
 
-class Vp8Encoder:
+class Vp8Encoder(LockedEncoder):
     """See `types.Encoder`. Raises NotUsable where libvpx cannot be driven directly."""
 
     codec: VideoCodec = "VP8"
 
     def __init__(self, settings: EncodingSettings, bits_per_s: int) -> None:
         self._lib, self._interface = _library()
+        super().__init__("libvpx", bits_per_s)
         self._settings = settings
         self._config = Config()
         self._context: ctypes.Array[ctypes.c_ubyte] | None = None
-        self._wanted_bps = bits_per_s
         self._pts = 0
         self._last_pts: int | None = None
-        self._using = threading.Lock()  # `close` may come while a picture is being coded
-        self._closed = False
-        self.name = "libvpx"
-
-    def set_rate(self, bits_per_s: int) -> None:
-        self._wanted_bps = bits_per_s
-
-    def set_size(self, height_px: int, width_px: int) -> None:
-        """The next picture's own size counts."""
-
-    def encode(self, frame: VideoFrame, force_key: bool) -> EncodedUnit | None:
-        with self._using:
-            return None if self._closed else self._encode(frame, force_key)
-
-    def close(self) -> None:
-        with self._using:
-            self._closed = True
-            self._free()
-
-    def __del__(self) -> None:
-        if hasattr(self, "_context"):
-            self._free()
 
     def _encode(self, frame: VideoFrame, force_key: bool) -> EncodedUnit | None:
         if self._context is None or (self._config.g_w, self._config.g_h) != (frame.width, frame.height):
