@@ -19,3 +19,7 @@ class WorkerBusy(VividError):
 
 class AuditFault(VividError):
     """The audit log cannot be written, or is not as it was written; what would have to be logged is not done."""
+
+
+class SinkError(VividError):
+    """A virtual camera that cannot be opened or written to; the message says what mends it."""
