@@ -114,21 +114,33 @@ class SwappedVideo(MediaStreamTrack):
 
     def saw(self, picture: CameraPicture) -> None:
         """A picture came in: from its clock the standby card gets its timestamp, whatever the worker does."""
+        self.saw_at(picture.pts, picture.captured_s)
+
+    def saw_at(self, pts: int, captured_s: float) -> None:
+        """As `saw`, for a picture that came from elsewhere."""
         if self._newest_in is None:
-            self._curtain.begin(picture.captured_s)
+            self._curtain.begin(captured_s)
             self._changed.set()
-        self._newest_in = (picture.pts, picture.captured_s)
+        self._newest_in = (pts, captured_s)
 
     def deliver(self, outcome: Outcome[CameraPicture]) -> None:
         """Takes what the worker made. In the worker thread: converts for the encoder here."""
         if outcome.call != self._call:
             raise RuntimeError(f"a picture of call {outcome.call} was delivered to call {self._call}")
         picture, result = outcome.picture, outcome.result
-        frame = to_frame(result.rgb_HW3, picture.pts, VIDEO_TIME_BASE)
-        if (frame.height, frame.width) != (self._card.height, self._card.width):
-            self._card = standby_frame(frame.height, frame.width)
+        frame = self._converted(result.rgb_HW3, picture.pts)
         times = picture.times.at(taken_s=outcome.taken_s, drawn_s=time.monotonic())
         self._slot.put(DrawnPicture(frame, result.status, picture.pts, times, result.faces_found, outcome.took_ms))
+
+    def show(self, rgb_HW3: Rgb, status: Status, pts: int, times: PictureTimes) -> None:
+        """Takes a picture that may leave, uint8 [H, W, 3], from whoever drew it. In that one's thread."""
+        self._slot.put(DrawnPicture(self._converted(rgb_HW3, pts), status, pts, times, 0, 0.0))
+
+    def _converted(self, rgb_HW3: Rgb, pts: int) -> VideoFrame:
+        frame = to_frame(rgb_HW3, pts, VIDEO_TIME_BASE)
+        if (frame.height, frame.width) != (self._card.height, self._card.width):
+            self._card = standby_frame(frame.height, frame.width)
+        return frame
 
     def times_of(self, frame: VideoFrame) -> PictureTimes | None:
         """For the sender: the times of a frame that `recv` gave it; None for the standby card."""

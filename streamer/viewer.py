@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from typing import Protocol
 
 from aiortc import InvalidStateError, RTCPeerConnection
+from aiortc.stats import RTCStatsReport
 
 from streamer.outlet import add_video
-from streamer.peer import CARD_HEIGHT_PX, CARD_WIDTH_PX, Peer
+from streamer.peer import CARD_HEIGHT_PX, CARD_WIDTH_PX
 from streamer.signalling.ice import Ice
 from streamer.signalling.negotiation import Line
 from streamer.stats import CallStats
@@ -21,10 +23,26 @@ log = logging.getLogger(__name__)
 COUNTER_OFFER_S = 30.0  # for which a counter-offer may be answered
 
 
+class Shown(Protocol):
+    """What is shown: a call of this server, or what this program takes to somebody else's room."""
+
+    call: str
+    has_sound: bool
+
+    def watch(self, output: SwappedVideo) -> None:
+        """From now on this output gets every picture."""
+
+    def listen(self, output: DelayedSound) -> None:
+        """From now on this output gets every sound."""
+
+    def leave(self, *outputs: SwappedVideo | DelayedSound) -> None:
+        """These outputs get nothing any more."""
+
+
 class Viewer:
     """Make it on the event loop, `answer` an offer or make one and `accept` its answer, then await `live` in a task."""
 
-    def __init__(self, name: str, source: Peer, ice: Ice, connect_s: float = 10.0) -> None:
+    def __init__(self, name: str, source: Shown, ice: Ice, connect_s: float = 10.0) -> None:
         """`connect_s`: from an agreement to the connection; then the viewing is over."""
         self.name = name
         self.source = source
@@ -66,8 +84,7 @@ class Viewer:
         """The viewing, until it ends: hung up, lost, never connected, the call over, or this task cancelled."""
         try:
             while not self._over.is_set():
-                connected = self._connection.connectionState == "connected"
-                left_s = None if connected else self._due_s - time.monotonic()
+                left_s = None if self.is_connected else self._due_s - time.monotonic()
                 if left_s is not None and left_s <= 0:
                     self.hang_up("it did not connect in time")
                     break
@@ -80,6 +97,15 @@ class Viewer:
         finally:
             await self.close()
             log.info("viewer %s ended: %s", self.name[:6], self.ended_because or "the server ended it")
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether what is shown gets through."""
+        return self._connection.connectionState == "connected"
+
+    async def transport_stats(self) -> RTCStatsReport:
+        """What its transport has counted."""
+        return await self._connection.getStats()
 
     def hang_up(self, why: str) -> None:
         """Ends the viewing soon; `live` returns then."""

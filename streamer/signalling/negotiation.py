@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from aiortc import RTCPeerConnection, RTCSessionDescription
@@ -14,6 +14,7 @@ from aiortc.sdp import candidate_from_sdp
 from engines import MediaError
 from streamer.signalling.conditions import new_tag
 from streamer.signalling.description import IceSide, complete, echo_profiles, fragment, ice_of
+from streamer.signalling.fragment import read_fragment
 from streamer.signalling.refusal import Refusal
 from streamer.transport.ice_restart import IceRestart, add_candidate
 
@@ -100,6 +101,26 @@ class Line:
         self.remote, self.tag, self.candidates = ice, new_tag(), 0
         await self.trickle(candidates, end)
         return fragment(self.local_sdp, IceSide(*restart.credentials), restart.candidates, self._announce)
+
+    async def renew(self, exchange: Callable[[str], Awaitable[str]]) -> bool:
+        """Another ICE session that we ask for: our fragment goes out and theirs comes back by `exchange`.
+
+        Returns whether it came to a pair; else the session that there is goes on. Raises MediaError, or what
+        `exchange` raises.
+        """
+        if self._restart is not None:
+            await self._restart.give_up()
+        restart = self._restart = IceRestart(self._connection)
+        await self._tried(restart.gather(), "new ICE session")
+        ours = IceSide(*restart.credentials)
+        theirs = read_fragment(await exchange(fragment(self.local_sdp, ours, restart.candidates, self._announce)))
+        if theirs.ice is None:
+            raise MediaError("the other side gave no new ICE session")
+        await self._tried(restart.begin(theirs.ice.ufrag, theirs.ice.password), "new ICE session")
+        self.remote = theirs.ice
+        await self.trickle(theirs.candidates, end=True)
+        assert restart.finished is not None
+        return await restart.finished
 
     async def close(self) -> None:
         """Ends what is going on here; the connection itself is not closed."""

@@ -40,13 +40,17 @@ class IceRestart:
         """Ours, as `candidate:...`, after `begin`."""
         return tuple(f"candidate:{candidate_to_sdp(candidate_from_aioice(one))}" for one in self._new.local_candidates)
 
+    async def gather(self) -> None:
+        """Finds our candidates without the other side's credentials: for whoever asks for the new session himself."""
+        if self._transport.state != "completed":
+            raise ConnectionError("only a connection that was established can get a new ICE session")
+        await self._new.gather_candidates()
+
     async def begin(self, ufrag: str, password: str) -> None:
         """Gathers our candidates and starts to look for a pair; the other side's candidates are added to the transport
         as always from now on. Raises ConnectionError where the connection is over.
         """
-        if self._transport.state != "completed":
-            raise ConnectionError("only a connection that was established can get a new ICE session")
-        await self._new.gather_candidates()
+        await self.gather()
         self._new.remote_username, self._new.remote_password = ufrag, password
         self._new._queue = self._old._queue
         self._use(self._new)
