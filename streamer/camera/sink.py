@@ -41,7 +41,7 @@ class Sink(Protocol):
     def write(self, rgb_HW3: Rgb, captured_s: float) -> None:
         """One picture of the agreed size, uint8 [H, W, 3], read only. Never waits for a reader; the newest wins.
 
-        captured_s  when it was captured, monotonic seconds: the timestamp that readers get, where the kind has one
+        captured_s  when it was captured, monotonic seconds: for kinds whose readers get a timestamp
         Raises SinkError where the device is gone; then `close`, and `open` may be tried again.
         """
 
