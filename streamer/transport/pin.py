@@ -22,7 +22,7 @@ from aiortc.rtcrtpsender import RTCRtpSender
 from engines import VividError
 from streamer.encoding.settings import EncodingSettings
 from streamer.guards.addresses import AddressPolicy
-from streamer.transport import ciphers, extensions, feedback, hardening, ice_restart, ports, receiver, sender, sound
+from streamer.transport import ciphers, extensions, feedback, hardening, ice_restart, incoming, ports, sender, sound
 from streamer.transport.receiver import make_receiver
 from streamer.transport.source_filter import FilteredStunProtocol
 
@@ -31,7 +31,7 @@ LOOPBACK = "127.0.0.1"
 
 # (class, attribute that its methods use): what is read or set here although it is private there.
 ATTRIBUTES: tuple[tuple[type, str], ...] = (
-    *((RTCRtpReceiver, f"_RTCRtpReceiver__{name}") for name in receiver.PRIVATE),
+    *((RTCRtpReceiver, f"_RTCRtpReceiver__{name}") for name in incoming.PRIVATE),
     *((RTCRtpSender, f"_RTCRtpSender__{name}") for name in sender.PRIVATE),
     (RTCRtpReceiver, "_track"),
     (RTCRtpReceiver, "_enabled"),

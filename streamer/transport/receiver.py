@@ -10,19 +10,15 @@ import asyncio
 import queue
 import threading
 import time
-from typing import Any
 
-from aiortc import clock
 from aiortc.codecs import is_rtx
 from aiortc.jitterbuffer import JitterFrame
 from aiortc.rtcdtlstransport import RTCDtlsTransport
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters, RTCRtpReceiveParameters
-from aiortc.rtcrtpreceiver import RTCRtpReceiver, StreamStatistics, decoder_worker
+from aiortc.rtcrtpreceiver import RTCRtpReceiver, decoder_worker
 from aiortc.rtp import (
     RTCP_PSFB_PLI,
     RTCP_RTPFB_NACK,
-    AnyRtcpPacket,
-    RtcpByePacket,
     RtcpPsfbPacket,
     RtcpRtpfbPacket,
     RtpPacket,
@@ -30,6 +26,7 @@ from aiortc.rtp import (
 )
 
 from streamer.transport.feedback import make_feedback
+from streamer.transport.incoming import StreamReceiver, get, put
 from streamer.transport.reception import HELD_BACK_S, Due, Reception
 from streamer.transport.round_trip import RoundTrip
 from streamer.transport.sound import SoundReceiver
@@ -41,7 +38,7 @@ LEAST_TIMER_S = 0.001
 CODECS: dict[str, VideoCodec] = {"VP8": "VP8", "H264": "H264"}  # that can be taken apart here
 
 
-class PictureReceiver(RTCRtpReceiver):
+class PictureReceiver(StreamReceiver):
     """aiortc's receiver for video, with another way from packet to picture. Lives on the event loop.
 
     With `attach` whole coded pictures go to a sink (a decoder in a process of its own). Without a sink they go to
@@ -50,7 +47,8 @@ class PictureReceiver(RTCRtpReceiver):
 
     def __init__(self, transport: RTCDtlsTransport) -> None:
         super().__init__("video", transport)
-        self.feedback = make_feedback(lambda: _get(self, "rtcp_ssrc"))
+        put(self, "remote_bitrate_estimator", None)  # of a thousand objects; `feedback` takes its place
+        self.feedback = make_feedback(lambda: get(self, "rtcp_ssrc"))
         self._reception = Reception()
         self._sink: PictureSink | None = None
         self._codec: RTCRtpCodecParameters | None = None
@@ -96,36 +94,15 @@ class PictureReceiver(RTCRtpReceiver):
 
     async def receive(self, parameters: RTCRtpReceiveParameters) -> None:
         """Begins. Unlike aiortc's own, without a decoder thread: that starts with the first picture nobody takes."""
-        if _get(self, "started"):
-            return
-        for codec in parameters.codecs:
-            _get(self, "codecs")[codec.payloadType] = codec
-        for encoding in parameters.encodings:
-            if encoding.rtx:
-                _get(self, "rtx_ssrc")[encoding.rtx.ssrc] = encoding.ssrc
-        self.transport._register_rtp_receiver(self, parameters)
-        _set(self, "rtcp_task", asyncio.ensure_future(self._run_rtcp()))
-        _set(self, "started", True)
-
-    async def stop(self) -> None:
-        self._finish()
-        await super().stop()
-
-    def _handle_disconnect(self) -> None:
-        self._finish()
-        super()._handle_disconnect()
-
-    async def _handle_rtcp_packet(self, packet: AnyRtcpPacket) -> None:
-        if isinstance(packet, RtcpByePacket):
-            self._finish()
-        await super()._handle_rtcp_packet(packet)
+        await self._begin(parameters)
 
     async def _handle_rtp_packet(self, packet: RtpPacket, arrival_time_ms: int) -> None:
         now_s = time.monotonic()
-        codec = _get(self, "codecs").get(packet.payload_type)
+        codec = get(self, "codecs").get(packet.payload_type)
         if not self._enabled or self._ended or codec is None:
             return
-        self._count_arrival(packet, codec, now_s)
+        self.feedback.packet(packet, len(packet.payload) + packet.padding_size, now_s)
+        self._count(packet, codec)
         resent = is_rtx(codec)
         if resent:
             original = self._unwrap(packet, codec)
@@ -140,22 +117,13 @@ class PictureReceiver(RTCRtpReceiver):
         )
         self._on_time()
 
-    def _count_arrival(self, packet: RtpPacket, codec: RTCRtpCodecParameters, now_s: float) -> None:
-        """What reports to the other side are made of."""
-        self.feedback.packet(packet, len(packet.payload) + packet.padding_size, now_s)
-        _get(self, "active_ssrc")[packet.ssrc] = clock.current_datetime()
-        streams = _get(self, "remote_streams")
-        if packet.ssrc not in streams:
-            streams[packet.ssrc] = StreamStatistics(codec.clockRate)
-        streams[packet.ssrc].add(packet)
-
     def _unwrap(
         self, packet: RtpPacket, codec: RTCRtpCodecParameters
     ) -> tuple[RtpPacket, RTCRtpCodecParameters] | None:
         """The packet that a retransmission (RFC 4588) carries; None where it carries none (padding, strangers)."""
-        ssrc = _get(self, "rtx_ssrc").get(packet.ssrc)
+        ssrc = get(self, "rtx_ssrc").get(packet.ssrc)
         payload_type = codec.parameters.get("apt")
-        original = _get(self, "codecs").get(payload_type)
+        original = get(self, "codecs").get(payload_type)
         if ssrc is None or original is None or not isinstance(payload_type, int) or len(packet.payload) < 2:
             return None
         return unwrap_rtx(packet, payload_type=payload_type, ssrc=ssrc), original
@@ -184,7 +152,7 @@ class PictureReceiver(RTCRtpReceiver):
             return
         now_s = time.monotonic()
         tell = self.feedback.take(now_s)
-        own_ssrc, ssrc = _get(self, "rtcp_ssrc"), self._reception.ssrc
+        own_ssrc, ssrc = get(self, "rtcp_ssrc"), self._reception.ssrc
         if own_ssrc is not None and ssrc is not None:
             due = self._reception.due(now_s)
             self._hand_out(due.pictures)
@@ -227,8 +195,8 @@ class PictureReceiver(RTCRtpReceiver):
 
     def _to_track(self, picture: CodedPicture) -> None:
         """To aiortc's decoder thread and track, never more than a backlog behind."""
-        waiting: queue.Queue[object] = _get(self, "decoder_queue")
-        error: threading.Event = _get(self, "decoder_error")
+        waiting: queue.Queue[object] = get(self, "decoder_queue")
+        error: threading.Event = get(self, "decoder_error")
         if error.is_set():
             error.clear()
             self._reception.want_key("the decoder failed")
@@ -239,20 +207,20 @@ class PictureReceiver(RTCRtpReceiver):
             return
         self._skip_to_key = False
         self._start_decoder()
-        frame = JitterFrame(picture.payload, _get(self, "timestamp_mapper").map(picture.rtp_timestamp & 0xFFFFFFFF))
+        frame = JitterFrame(picture.payload, get(self, "timestamp_mapper").map(picture.rtp_timestamp & 0xFFFFFFFF))
         waiting.put((self._codec, frame))
 
     def _start_decoder(self) -> None:
-        if _get(self, "decoder_thread") is not None:
+        if get(self, "decoder_thread") is not None:
             return
         assert self._track is not None
-        output, error = self._track._queue, _get(self, "decoder_error")
+        output, error = self._track._queue, get(self, "decoder_error")
         thread = threading.Thread(
             target=decoder_worker,
             name="video-decoder",
-            args=(self._event_loop, _get(self, "decoder_queue"), output, error),
+            args=(self._event_loop, get(self, "decoder_queue"), output, error),
         )
-        _set(self, "decoder_thread", thread)
+        put(self, "decoder_thread", thread)
         thread.start()
 
     def _finish(self) -> None:
@@ -264,40 +232,15 @@ class PictureReceiver(RTCRtpReceiver):
             self._timer.cancel()
         if self._sink is not None:
             self._sink.ended()
-        waiting: queue.Queue[object] = _get(self, "decoder_queue")
+        waiting: queue.Queue[object] = get(self, "decoder_queue")
         while not waiting.empty():
             waiting.get_nowait()  # aiortc waits for its thread on the event loop: not behind a backlog
-        if self._track is not None and _get(self, "decoder_thread") is None:
-            self._track._queue.put_nowait(None)
+        self._end_track()
 
 
 def make_receiver(kind: str, transport: RTCDtlsTransport) -> RTCRtpReceiver:
     """What a connection makes where it made aiortc's `RTCRtpReceiver`."""
     return PictureReceiver(transport) if kind == "video" else SoundReceiver(transport)
-
-
-# What of aiortc's receiver is used here, by its private name: `pin` looks whether it is all there.
-PRIVATE = (
-    "active_ssrc",
-    "codecs",
-    "decoder_error",
-    "decoder_queue",
-    "decoder_thread",
-    "remote_streams",
-    "rtcp_ssrc",
-    "rtcp_task",
-    "rtx_ssrc",
-    "started",
-    "timestamp_mapper",
-)
-
-
-def _get(receiver: RTCRtpReceiver, name: str) -> Any:
-    return getattr(receiver, f"_RTCRtpReceiver__{name}")
-
-
-def _set(receiver: RTCRtpReceiver, name: str, value: object) -> None:
-    setattr(receiver, f"_RTCRtpReceiver__{name}", value)
 
 
 def _requests(due: Due, own_ssrc: int, ssrc: int) -> list[bytes]:

@@ -6,20 +6,19 @@ sent in this process. Here each packet is handed on as it came, still coded: nob
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import aiortc.rtcpeerconnection
-from aiortc import clock, codecs
+from aiortc import codecs
 from aiortc.rtcdtlstransport import RTCDtlsTransport
 from aiortc.rtcrtpparameters import RTCRtpReceiveParameters
-from aiortc.rtcrtpreceiver import RTCRtpReceiver, StreamStatistics
-from aiortc.rtp import AnyRtcpPacket, RtcpByePacket, RtpPacket
+from aiortc.rtp import RtpPacket
 
+from streamer.transport.incoming import StreamReceiver, get
 from streamer.transport.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ class SoundCounters:
     refused: int = 0  # empty, too long, or of another codec
 
 
-class SoundReceiver(RTCRtpReceiver):
+class SoundReceiver(StreamReceiver):
     """aiortc's receiver for audio. With `attach` packets go to `heard`; without, to aiortc's decoder and track."""
 
     def __init__(self, transport: RTCDtlsTransport) -> None:
@@ -70,42 +69,19 @@ class SoundReceiver(RTCRtpReceiver):
         if self._heard is None:
             await super().receive(parameters)
             return
-        if self._private("started"):
-            return
-        for codec in parameters.codecs:
-            self._private("codecs")[codec.payloadType] = codec
-        self.transport._register_rtp_receiver(self, parameters)
-        self.__dict__["_RTCRtpReceiver__rtcp_task"] = asyncio.ensure_future(self._run_rtcp())
-        self.__dict__["_RTCRtpReceiver__started"] = True
-
-    async def stop(self) -> None:
-        self._finish()
-        await super().stop()
-
-    def _handle_disconnect(self) -> None:
-        self._finish()
-        super()._handle_disconnect()
-
-    async def _handle_rtcp_packet(self, packet: AnyRtcpPacket) -> None:
-        if isinstance(packet, RtcpByePacket):
-            self._finish()
-        await super()._handle_rtcp_packet(packet)
+        await self._begin(parameters)
 
     async def _handle_rtp_packet(self, packet: RtpPacket, arrival_time_ms: int) -> None:
         if self._heard is None:
             await super()._handle_rtp_packet(packet, arrival_time_ms)
             return
         now_s = time.monotonic()
-        codec = self._private("codecs").get(packet.payload_type)
+        codec = get(self, "codecs").get(packet.payload_type)
         whole = 0 < len(packet.payload) <= MOST_BYTES
         if not self._enabled or codec is None or codec.name.lower() != "opus" or not whole:
             self.counters.refused += 1
             return
-        self._private("active_ssrc")[packet.ssrc] = clock.current_datetime()
-        streams = self._private("remote_streams")
-        if packet.ssrc not in streams:
-            streams[packet.ssrc] = StreamStatistics(codec.clockRate)
-        streams[packet.ssrc].add(packet)
+        self._count(packet, codec)
         if packet.ssrc != self._ssrc:
             self._ssrc = packet.ssrc
             self._seen.clear()
@@ -122,12 +98,8 @@ class SoundReceiver(RTCRtpReceiver):
         return self._unwrapped
 
     def _finish(self) -> None:
-        """The track ends for whoever reads it."""
-        if self._heard is not None and self._track is not None and self._private("decoder_thread") is None:
-            self._track._queue.put_nowait(None)
-
-    def _private(self, name: str) -> Any:
-        return self.__dict__[f"_RTCRtpReceiver__{name}"]
+        if self._heard is not None:
+            self._end_track()
 
 
 def install(changes: Changes) -> None:
