@@ -6,8 +6,6 @@ which PATCH answers within 30 s.
 
 from __future__ import annotations
 
-import time
-
 from aiohttp import web
 
 from streamer.signalling.description import check_viewer, read_wanted
@@ -16,34 +14,23 @@ from streamer.signalling.http import (
     GATE,
     ROOM,
     SDP,
-    STREAM,
     VIEWERS,
     change_ice,
     enter,
     place,
-    preflight,
     text_of,
     who,
 )
 from streamer.signalling.placement import Posted
 from streamer.signalling.refusal import Refusal
+from streamer.signalling.sessions import Sessions, created
 from streamer.viewer import Viewer
-
-METHODS = ("POST", "GET", "OPTIONS", "PATCH", "DELETE")  # the last two: clients look here for what sessions can do
-SESSION_METHODS = ("PATCH", "DELETE", "GET", "OPTIONS")
 
 
 def routes() -> list[web.RouteDef]:
-    endpoint, session = f"/whep/{STREAM}", f"/whep/{STREAM}/{{viewer}}"
-    return [
-        web.post(endpoint, _begin),
-        web.get(endpoint, _nothing),
-        web.options(endpoint, _endpoint_options),
-        web.get(session, _look),
-        web.patch(session, _change),
-        web.delete(session, _end),
-        web.options(session, _session_options),
-    ]
+    return Sessions(
+        "whep", begin=_begin, find=_viewer_of, change=_change, patches=f"{FRAGMENT}, {SDP}", ended="the viewer ended it"
+    ).routes()
 
 
 async def _begin(request: web.Request) -> web.Response:
@@ -64,24 +51,8 @@ async def _begin(request: web.Request) -> web.Response:
     except BaseException:
         limits.leave(ticket)
         raise
-    response = web.Response(
-        status=201 if viewer.is_agreed or asks else 406,
-        text=description,
-        content_type=SDP,
-        headers={"Location": f"/whep/{stream}/{viewer.name}", "ETag": viewer.line.tag, "Accept-Patch": FRAGMENT},
-    )
-    for link in room.ice_servers.links(time.time()):
-        response.headers.add("Link", link)
-    return response
-
-
-async def _nothing(request: web.Request) -> web.Response:
-    return web.Response(status=204)
-
-
-async def _look(request: web.Request) -> web.Response:
-    _viewer_of(request)
-    return web.Response(status=204)
+    path, status = f"/whep/{stream}/{viewer.name}", 201 if viewer.is_agreed or asks else 406
+    return created(request, viewer, path, description, status)
 
 
 async def _change(request: web.Request) -> web.Response:
@@ -95,21 +66,8 @@ async def _change(request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
-async def _end(request: web.Request) -> web.Response:
-    _viewer_of(request).hang_up("the viewer ended it")
-    return web.Response()
-
-
-async def _endpoint_options(request: web.Request) -> web.Response:
-    return preflight(request, METHODS, {"Accept-Post": SDP})
-
-
-async def _session_options(request: web.Request) -> web.Response:
-    return preflight(request, SESSION_METHODS, {"Accept-Patch": f"{FRAGMENT}, {SDP}"})
-
-
 def _viewer_of(request: web.Request) -> Viewer:
-    room, name = request.app[ROOM], request.match_info["viewer"]
+    room, name = request.app[ROOM], request.match_info["session"]
     viewer = room.viewers.get(name)
     if viewer is None or room.streams.get(request.match_info["stream"]) is not viewer.source:
         raise web.HTTPNotFound(reason="there is no such viewer; the viewing may have ended")

@@ -5,33 +5,23 @@ POST /whip/NAME with an offer; `?identity=ada&tone=mix&engine=proxy&faces=one` c
 
 from __future__ import annotations
 
-import time
-
 from aiohttp import web
 
 from streamer.peer import Peer
 from streamer.room import Choice
 from streamer.signalling.description import check_sender
 from streamer.signalling.fragment import MEDIA_TYPE as FRAGMENT
-from streamer.signalling.http import GATE, ROOM, SDP, STREAM, change_ice, enter, place, preflight, text_of, who
+from streamer.signalling.http import GATE, ROOM, SDP, change_ice, enter, place, text_of, who
 from streamer.signalling.placement import PLACED, Posted
+from streamer.signalling.sessions import Sessions, created
 
-METHODS = ("POST", "GET", "OPTIONS", "PATCH", "DELETE")  # the last two: clients look here for what sessions can do
-SESSION_METHODS = ("PATCH", "DELETE", "GET", "OPTIONS")
 OWN_QUERY = ("token", PLACED)
 
 
 def routes() -> list[web.RouteDef]:
-    endpoint, session = f"/whip/{STREAM}", f"/whip/{STREAM}/{{call}}"
-    return [
-        web.post(endpoint, _begin),
-        web.get(endpoint, _nothing),
-        web.options(endpoint, _endpoint_options),
-        web.get(session, _look),
-        web.patch(session, _change),
-        web.delete(session, _end),
-        web.options(session, _session_options),
-    ]
+    return Sessions(
+        "whip", begin=_begin, find=_call_of, change=_change, patches=FRAGMENT, ended="the sender ended it"
+    ).routes()
 
 
 async def _begin(request: web.Request) -> web.Response:
@@ -50,45 +40,15 @@ async def _begin(request: web.Request) -> web.Response:
     except BaseException:
         gate.leave(ticket)
         raise
-    response = web.Response(
-        status=201,
-        text=answer,
-        content_type=SDP,
-        headers={"Location": f"/whip/{stream}/{peer.call}", "ETag": peer.line.tag, "Accept-Patch": FRAGMENT},
-    )
-    for link in room.ice_servers.links(time.time()):
-        response.headers.add("Link", link)
-    return response
-
-
-async def _nothing(request: web.Request) -> web.Response:
-    return web.Response(status=204)
-
-
-async def _look(request: web.Request) -> web.Response:
-    _call_of(request)
-    return web.Response(status=204)
+    return created(request, peer, f"/whip/{stream}/{peer.call}", answer, 201)
 
 
 async def _change(request: web.Request) -> web.Response:
     return await change_ice(request, _call_of(request).line)
 
 
-async def _end(request: web.Request) -> web.Response:
-    _call_of(request).hang_up("the sender ended it")
-    return web.Response()
-
-
-async def _endpoint_options(request: web.Request) -> web.Response:
-    return preflight(request, METHODS, {"Accept-Post": SDP})
-
-
-async def _session_options(request: web.Request) -> web.Response:
-    return preflight(request, SESSION_METHODS, {"Accept-Patch": FRAGMENT})
-
-
 def _call_of(request: web.Request) -> Peer:
-    room, call = request.app[ROOM], request.match_info["call"]
+    room, call = request.app[ROOM], request.match_info["session"]
     peer = room.peers.get(call)
     if peer is None or room.streams.get(request.match_info["stream"]) is not peer:
         raise web.HTTPNotFound(reason="there is no such call; it may have ended")
