@@ -43,6 +43,7 @@ from streamer.signalling.http import ADMITTED, CONFIG, GATE, PLACEMENT, VIEWERS,
 from streamer.signalling.http import ROOM as ROOM
 from streamer.signalling.placement import Overflow, Placement
 from streamer.signalling.refusal import Refusal
+from streamer.spare_memory import keep_together
 from streamer.tracks import CameraPicture
 from streamer.transport import pin
 from streamer.verify.http import prepare, verify_routes
@@ -151,6 +152,7 @@ def run_server(config: ServerConfig, ready: Callable[[str], None] = click.echo) 
     """
     # A thread that draws in Python gives way to the event loop after half a millisecond, not after five.
     sys.setswitchinterval(SWITCH_S)
+    keep_together()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(config, ready))
 

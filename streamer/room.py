@@ -34,7 +34,7 @@ from streamer.peer import Peer
 from streamer.signalling.ice import IceServers
 from streamer.signalling.negotiation import is_no_common_codec
 from streamer.signalling.refusal import not_live, taken
-from streamer.spare_memory import give_back
+from streamer.spare_memory import Sweep, give_back
 from streamer.stats import Journey
 from streamer.telemetry import open_traces
 from streamer.tracks import CameraPicture, standby_frame
@@ -97,6 +97,7 @@ class Room:
         self._load = loader
         self._lives: set[asyncio.Task[None]] = set()
         self._coming_streams: set[str] = set()
+        self._sweep = Sweep()
         self._portrait = lru_cache(maxsize=256)(self._draw_portrait)
 
     def engines(self) -> tuple[str, ...]:
@@ -269,7 +270,9 @@ class Room:
             for viewer in self.viewers.values():
                 if viewer.source is peer:
                     viewer.hang_up("the call is over")
-            if not self.peers:
+            if self.peers:
+                self._sweep.soon()
+            else:
                 await asyncio.to_thread(give_back)
 
     async def _watching(self, viewer: Viewer, ended: Callable[[], object]) -> None:
@@ -278,6 +281,7 @@ class Room:
         finally:
             ended()
             self.viewers.pop(viewer.name, None)
+            self._sweep.soon()
 
     def _freest(self) -> tuple[Worker[CameraPicture], int]:
         """The worker that serves the fewest calls, and how many those are."""

@@ -1,13 +1,39 @@
-"""What is freed goes back to the system."""
+"""What is freed goes back to the system, and what a call leaves behind is freed."""
 
 from __future__ import annotations
 
+import asyncio
+import gc
+import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
 
-from streamer.spare_memory import give_back
+from streamer import spare_memory
+from streamer.spare_memory import Sweep, give_back
+
+# Eight threads that all hold memory at once; then how many heaps the C library has.
+HEAPS = """
+import ctypes, sys, threading
+from streamer.spare_memory import keep_together
+if sys.argv[1] == "few" and not keep_together():
+    sys.exit("another C library")
+library = ctypes.CDLL(None)
+library.malloc.restype = ctypes.c_void_p
+library.fdopen.restype = ctypes.c_void_p
+together = threading.Barrier(8)
+def hold():
+    library.malloc(ctypes.c_size_t(60_000))
+    together.wait()
+threads = [threading.Thread(target=hold) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+out = ctypes.c_void_p(library.fdopen(1, b"w"))
+library.malloc_info(0, out)
+library.fflush(out)
+"""
 
 
 def resident_mb() -> float:
@@ -26,3 +52,41 @@ def test_freed_memory_goes_back() -> None:
         pytest.skip("another C library")
     assert resident_mb() < before_mb - 80
     assert len(last) == 60_000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
+def test_threads_share_few_heaps() -> None:
+    found = {}
+    for how in ("few", "as it comes"):
+        ran = subprocess.run([sys.executable, "-c", HEAPS, how], capture_output=True, text=True, check=False)
+        if "another C library" in ran.stderr:
+            pytest.skip("another C library")
+        assert ran.returncode == 0, ran.stderr
+        found[how] = ran.stdout.count("<heap nr=")
+    assert found["few"] == spare_memory.ARENAS < found["as it comes"]
+
+
+class Knot:
+    """An object that refers to itself, as a connection does."""
+
+    def __init__(self) -> None:
+        self.me = self
+
+
+async def test_what_a_call_leaves_behind_is_freed_soon_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spare_memory, "WAIT_S", 0.05)
+    gc.disable()  # as good as: Python by itself would look after some 40 calls
+    try:
+        sweep, left = Sweep(), [weakref.ref(Knot()) for _ in range(3)]
+        sweep.soon()
+        sweep.soon()
+        left.append(weakref.ref(Knot()))  # ends in the second between
+        assert all(one() is not None for one in left)
+        await asyncio.sleep(0.2)
+        assert all(one() is None for one in left)
+        later = weakref.ref(Knot())
+        sweep.soon()
+        await asyncio.sleep(0.2)
+        assert later() is None
+    finally:
+        gc.enable()
