@@ -42,6 +42,7 @@ from streamer.config import (
 from streamer.encoding.settings import EncodingSettings
 from streamer.logs import LogFormat, configure
 from streamer.options import ask_for_consent, given, options_of
+from streamer.settings_file import state
 from streamer.telemetry import TelemetrySettings
 
 COMMANDS_GROUP = "vividstream.commands"
@@ -79,9 +80,12 @@ def _plugged_in() -> dict[str, EntryPoint]:
 @click.version_option(package_name="vividstream", message="%(prog)s %(version)s")
 @click.option("-v", "--verbose", is_flag=True, help="log more")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="how the log is written")
-def vividstream(verbose: bool, log_format: LogFormat) -> None:
+@state.options
+@click.pass_context
+def vividstream(context: click.Context, verbose: bool, log_format: LogFormat, preset: str | None) -> None:
     """Live video face swapping: wear a face that is yours to use."""
     configure(verbose, log_format)
+    state.apply(context, preset)
 
 
 @vividstream.command()

@@ -7,7 +7,7 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from engines import StrictModel, SwapSettings
 from streamer.encoding.settings import EncodingSettings
@@ -46,7 +46,9 @@ class ReachSettings(StrictModel):
     certificate: Path | None = Field(None, description="certificate (PEM) for https, with its chain")
     key: Path | None = Field(None, description="private key (PEM) of the certificate")
     turn_server: str | None = Field(None, description="TURN server (turn:host:port?transport=udp), with turn_secret")
-    turn_secret: str | None = Field(None, min_length=8, description="secret shared with the TURN server")
+    turn_secret: str | None = Field(
+        None, min_length=8, description="secret shared with the TURN server", json_schema_extra={"secret": True}
+    )
     turn_seconds: int = Field(3600, ge=60, le=86_400, description="for how long a call's TURN credentials are good")
     relay_only: bool = Field(False, description="reach callers through the TURN server only")
     announce: str | None = Field(None, description="this machine's address outside of a 1:1 NAT")
@@ -98,7 +100,12 @@ class ServerConfig(StrictModel):
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8080, ge=0, le=65535, description="TCP port to listen on; 0 takes a free one")
-    token: str | None = Field(None, min_length=16, description="secret that the page's address must carry")
+    token: str | None = Field(
+        None,
+        min_length=16,
+        description="secret that the page's address must carry",
+        json_schema_extra={"secret": True},
+    )
     max_sessions: int = Field(1, ge=1, le=16, description="calls at the same time; the next one is told `busy`")
     workers: int = Field(1, ge=1, le=16, description="threads that draw; each serves some of the calls")
     identity: str | None = Field(None, description="identity that is chosen when the page opens")
@@ -154,7 +161,12 @@ class FileConfig(StrictModel):
 
 
 class AgreementSettings(StrictModel):
-    """Who agreed to be worn: options of `vividstream enroll` and `vividstream consent renew`."""
+    """Who agreed to be worn: options of `vividstream enroll` and `vividstream consent renew`.
+
+    Said each time: a settings file that answered for whoever is enrolled next would make a formality of it.
+    """
+
+    model_config = ConfigDict(json_schema_extra={"in_file": False})
 
     who: str = Field("", description="person who agreed: the one on the photos")
     purpose: str = Field("", description="what they agreed to")

@@ -11,8 +11,18 @@ import click
 from pydantic.fields import FieldInfo
 
 from engines import StrictModel
+from streamer.completion import COMPLETIONS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class SettingOption(click.Option):
+    """An option that a field of a settings model became; the settings file is checked against that field."""
+
+    def __init__(self, *names: Any, model: type[StrictModel], field: str, **rest: Any) -> None:
+        super().__init__(*names, shell_complete=COMPLETIONS.get(field), **rest)
+        self.model = model
+        self.field = field
 
 
 def options_of(model: type[StrictModel], skip: Collection[str] = ()) -> Callable[[Command], Command]:
@@ -24,7 +34,7 @@ def options_of(model: type[StrictModel], skip: Collection[str] = ()) -> Callable
     def add(command: Command) -> Command:
         for name, field in reversed(model.model_fields.items()):
             if name not in skip and not _is_model(field):
-                command = _option(name, field)(command)
+                command = _option(model, name, field)(command)
         return command
 
     return add
@@ -56,18 +66,21 @@ def _is_model(field: FieldInfo) -> bool:
     return isinstance(field.annotation, type) and issubclass(field.annotation, StrictModel)
 
 
-def _option(name: str, field: FieldInfo) -> Callable[[Command], Command]:
+def _option(model: type[StrictModel], name: str, field: FieldInfo) -> Callable[[Command], Command]:
     flag = "--" + name.replace("_", "-")
     text = field.description or ""
     default = field.get_default()
+    rest: dict[str, Any]
     if isinstance(default, bool):
         text += f" [default: {'yes' if default else 'no'}]"
-        return click.option(f"{flag}/--no-{flag[2:]}", name, default=None, help=text)
-    if get_origin(field.annotation) is tuple:  # once for each of its values; by an environment variable between blanks
-        return click.option(flag, name, type=_kind(get_args(field.annotation)[0]), multiple=True, help=text)
-    if default is not None and not field.is_required():
-        text += f" [default: {default}]"
-    return click.option(flag, name, type=_kind(field.annotation), required=field.is_required(), help=text)
+        flag, rest = f"{flag}/--no-{flag[2:]}", {"default": None}
+    elif get_origin(field.annotation) is tuple:  # once for each value; by an environment variable between blanks
+        rest = {"type": _kind(get_args(field.annotation)[0]), "multiple": True}
+    else:
+        if default is not None and not field.is_required():
+            text += f" [default: {default}]"
+        rest = {"type": _kind(field.annotation), "required": field.is_required()}
+    return click.option(flag, name, cls=SettingOption, model=model, field=name, help=text, **rest)
 
 
 def _kind(annotation: Any) -> click.ParamType[Any]:
