@@ -1,5 +1,6 @@
 """Pixels and latents: tracking, geometry, models and engines. Synchronous; knows neither network nor devices."""
 
+from engines.checkup import BuiltEngines, QuickBench, built_engines, quick_bench
 from engines.enroll import enroll
 from engines.errors import (
     ConsentEnded,
@@ -21,6 +22,7 @@ from engines.errors import (
 from engines.identity import Identity, Manifest
 from engines.identity_store import IdentityStore
 from engines.liveness import Challenge, Watched, check_clip, looks_of, new_challenge, watch_clip
+from engines.machine import Gpu, find_gpu, free_memory_bytes
 from engines.marks.detect import Finding, detect_mark
 from engines.marks.invisible import Marker
 from engines.marks.label import draw_label
@@ -40,6 +42,7 @@ from engines.types import Box, Rgb, Status, StepResult, TrackedFace, Tracking
 __all__ = [
     "Agreement",
     "Box",
+    "BuiltEngines",
     "Challenge",
     "ConsentEnded",
     "ConsentMissing",
@@ -48,6 +51,7 @@ __all__ = [
     "EnginePool",
     "EngineUnavailable",
     "Finding",
+    "Gpu",
     "Identity",
     "IdentityError",
     "IdentityStore",
@@ -58,6 +62,7 @@ __all__ = [
     "MediaError",
     "NotGenuine",
     "Payload",
+    "QuickBench",
     "Rgb",
     "Session",
     "SessionState",
@@ -75,6 +80,7 @@ __all__ = [
     "WeightsError",
     "agree",
     "blurred_scene",
+    "built_engines",
     "canonical",
     "check_clip",
     "detect_mark",
@@ -82,6 +88,8 @@ __all__ = [
     "engine_names",
     "engines_here",
     "enroll",
+    "find_gpu",
+    "free_memory_bytes",
     "instance_id",
     "is_signed",
     "load",
@@ -90,6 +98,7 @@ __all__ = [
     "nearest",
     "new_challenge",
     "own_payload",
+    "quick_bench",
     "records_directory",
     "rgb_to_yuv420",
     "standby_card",

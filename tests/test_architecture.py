@@ -75,6 +75,12 @@ RULES = (
         "they want libGL or PortAudio, which a bare server has not (docs/decisions/001)",
     ),
     Rule(EVERYTHING, ("numba",), "one place knows Numba", but=("engines.jit",)),
+    Rule(
+        (*EVERYTHING, "tests"),
+        ("pyvirtualcam", "streamer.camera.virtualcam_child"),
+        "it is GPL-2.0: a process of its own, never imported",
+        but=("streamer.camera.virtualcam_child",),
+    ),
     Rule(PACKAGES, ("pickle", "joblib", "dill"), "a file from elsewhere must not run code"),
 )
 

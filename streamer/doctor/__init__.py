@@ -1,0 +1,1 @@
+"""`vividstream doctor`: what on this machine is in the way, and the command that mends it."""
