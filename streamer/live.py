@@ -259,6 +259,11 @@ class Live:
         return self._hidden
 
     @property
+    def is_card(self) -> bool:
+        """For sinks, while they are written to: this is the standby card."""
+        return self._status is None
+
+    @property
     def identities(self) -> tuple[str, ...]:
         """The names that `swap_identity` takes."""
         return tuple(self._store.names())
@@ -450,8 +455,8 @@ class Live:
             return
         if self._plan.size_px is None:
             self._size_px = drawn.rgb_HW3.shape[1], drawn.rgb_HW3.shape[0]
+        self._status = drawn.status  # before it is written: a sink may ask `is_card`
         self._write(drawn.rgb_HW3, drawn.captured_s, now_s)
-        self._status = drawn.status
         self._shown[drawn.status.value] += 1
         age_ms = (time.monotonic() - drawn.captured_s) * 1e3
         self._ages.add(now_s, age_ms)
@@ -461,8 +466,8 @@ class Live:
         self._curtain.card(int((now_s - self._curtain.hold_s) * CLOCK_HZ), now_s)
         if self._idle:
             self._curtain.begin(now_s + IDLE_CARD_S - self._curtain.hold_s)
-        self._write(standby_card(self._size_px[1], self._size_px[0], CARD_TEXT), now_s, now_s)
         self._status = None
+        self._write(standby_card(self._size_px[1], self._size_px[0], CARD_TEXT), now_s, now_s)
         self._shown["card"] += 1
 
     def _write(self, rgb_HW3: Rgb, captured_s: float, now_s: float) -> None:

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import math
 import os
 import threading
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
-from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Colorspace
-
 from engines import Rgb
+from streamer.camera.layouts import LAYOUTS, picture_bytes, row_bytes
 from streamer.camera.sink import PixelFormat, Shape
 from streamer.errors import SinkError
 from streamer.v4l2 import abi, devices
 from streamer.v4l2.stream import Stream, open_device
 
 FOURCC: dict[PixelFormat, str] = {"yuyv": "YUYV", "i420": "YU12", "nv12": "NV12"}
-LIBAV: dict[PixelFormat, str] = {"yuyv": "yuyv422", "i420": "yuv420p", "nv12": "nv12"}
 USUAL: PixelFormat = "yuyv"  # what webcams give, and every reader takes
 LOOK_EVERY_S = 1.0  # how often processes are looked through, where the module does not say who reads
 LABEL = "vividstream"
@@ -41,7 +37,7 @@ class LoopbackSink:
         self._lock = threading.Lock()
         self._tells_usage = False
         self._usage: int | None = None
-        self._looked_s = -np.inf
+        self._looked_s = -math.inf
         self._seen: int | None = None
 
     @property
@@ -65,14 +61,14 @@ class LoopbackSink:
             raise
         with self._lock:
             self._fd, self._stream, self._shape = fd, stream, shape
-            self._usage, self._seen, self._looked_s = None, None, -np.inf
+            self._usage, self._seen, self._looked_s = None, None, -math.inf
         return shape
 
     def write(self, rgb_HW3: Rgb, captured_s: float) -> None:
         assert self._stream is not None
         assert self._shape is not None
         try:
-            self._stream.give(planes_of(rgb_HW3, self._shape.pixel_format))
+            self._stream.give(LAYOUTS[self._shape.pixel_format](rgb_HW3).data)
         except OSError as error:
             raise SinkError(f"{self.path}: the virtual camera is gone ({error.strerror})") from error
 
@@ -102,7 +98,7 @@ class LoopbackSink:
         try:
             return open_device(self.path)
         except FileNotFoundError:
-            raise SinkError(f"there is no virtual camera {self.path}: {_how_to_load(self.path)}") from None
+            raise SinkError(f"there is no virtual camera {self.path}: {how_to_load(self.path)}") from None
         except PermissionError:
             raise SinkError(f"{self.path} may not be used: `sudo usermod -aG video $USER`, then log in again") from None
         except OSError as error:
@@ -115,7 +111,7 @@ class LoopbackSink:
         except OSError as error:
             raise SinkError(f"{self.path} is no video device; `vividstream camera --list` shows which are") from error
         if not device.is_loopback:
-            remedy = _how_to_load(f"/dev/video{NUMBER}")
+            remedy = how_to_load(f"/dev/video{NUMBER}")
             raise SinkError(f"{self.path} is a real camera ({device.name}) and takes no pictures; {remedy}")
         if not device.can_output:
             raise SinkError(f"{self.path} is in use: {_who(self.path)} writes to it; close that program first")
@@ -137,8 +133,8 @@ class LoopbackSink:
         pix = wanted.fmt.pix
         pix.width, pix.height, pix.pixelformat = width_px, height_px, abi.fourcc(FOURCC[pixel_format])
         pix.field, pix.colorspace = abi.FIELD_NONE, abi.COLORSPACE_SRGB
-        pix.bytesperline = width_px * (2 if pixel_format == "yuyv" else 1)
-        pix.sizeimage = width_px * height_px * (4 if pixel_format == "yuyv" else 3) // 2
+        pix.bytesperline = row_bytes(pixel_format, width_px)
+        pix.sizeimage = picture_bytes(pixel_format, width_px, height_px)
         abi.call(fd, abi.S_FMT, wanted)
         held = abi.fourcc_text(pix.pixelformat)
         agreed = next((name for name, code in FOURCC.items() if code == held), None)
@@ -154,25 +150,7 @@ class LoopbackSink:
     def _busy(self, error: OSError) -> SinkError:
         if error.errno == errno.EBUSY:
             return SinkError(f"{self.path} is in use by {_who(self.path)}; close that program first")
-        return SinkError(f"{self.path} cannot be written to: {error.strerror}; {_how_to_load(self.path)}")
-
-
-def planes_of(rgb_HW3: Rgb, pixel_format: PixelFormat) -> Sequence[memoryview]:
-    """uint8 [H, W, 3], sides even -> the bytes of each plane, without padding (BT.601, limited range, as webcams)."""
-    frame = VideoFrame.from_ndarray(np.ascontiguousarray(rgb_HW3), format="rgb24").reformat(
-        format=LIBAV[pixel_format], dst_colorspace=Colorspace.ITU601, dst_color_range=ColorRange.MPEG, threads=1
-    )
-    height_px, width_px = rgb_HW3.shape[:2]
-    sizes = {
-        "yuyv": [(height_px, width_px * 2)],
-        "i420": [(height_px, width_px), *[(height_px // 2, width_px // 2)] * 2],
-        "nv12": [(height_px, width_px), (height_px // 2, width_px)],
-    }[pixel_format]
-    planes = []
-    for plane, (rows, row_bytes) in zip(frame.planes, sizes, strict=True):
-        padded = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
-        planes.append(np.ascontiguousarray(padded[:rows, :row_bytes]).data.cast("B"))
-    return planes
+        return SinkError(f"{self.path} cannot be written to: {error.strerror}; {how_to_load(self.path)}")
 
 
 def load_command(path: str = f"/dev/video{NUMBER}") -> str:
@@ -187,7 +165,8 @@ def reload_command(path: str) -> str:
     return f"sudo modprobe -r v4l2loopback && {load_command(path)}"
 
 
-def _how_to_load(path: str) -> str:
+def how_to_load(path: str) -> str:
+    """What makes the device, for the end of a sentence."""
     if not devices.module_loaded():
         return (
             f"the module v4l2loopback is not loaded; `{load_command(path)}` "

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from engines import MediaError
+from streamer.capture.microphone import Microphone
 from streamer.capture.picture import CapturedPicture, CapturedSound
 from streamer.mailbox import Latest
 from streamer.stats import Window
@@ -97,8 +98,8 @@ class Source:
     Pictures go into the mailbox, where the newest wins. `sounds` is called in the source's thread.
     """
 
-    def __init__(self, medium: Medium, wish: Wish | None = None) -> None:
-        self._medium = medium
+    def __init__(self, medium: Medium, wish: Wish | None = None, microphone: Microphone | None = None) -> None:
+        self._medium, self._microphone = medium, microphone
         self._wish = wish or Wish()
         self._changing = threading.Condition()
         self._closing = self._paused = False
@@ -146,6 +147,8 @@ class Source:
             if not patient:
                 raise
             self._become(SourceState.WAITING, str(error))
+        if self._microphone is not None:
+            self._microphone.start(self._heard)
         self._thread.start()
 
     def pause(self) -> None:
@@ -164,6 +167,8 @@ class Source:
         with self._changing:
             self._closing = True
             self._changing.notify_all()
+        if self._microphone is not None:
+            self._microphone.close()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
         elif self._thread.ident is None:
@@ -269,9 +274,13 @@ class Source:
             self._arrivals.add(time.monotonic(), 0.0)
             self._mailbox.put(item if self._fit_px is None else replace(item, size_px=self._fit_px))
             return
+        self._heard(item)
+
+    def _heard(self, sound: CapturedSound) -> None:
+        """In the source's thread, or in the microphone's."""
         self._sounds += 1
         if self._hear is not None:
-            self._hear(item)
+            self._hear(sound)
 
     def _become(self, state: SourceState, why: str) -> None:
         if (state, why) == (self._status.state, self._status.why):
@@ -283,12 +292,13 @@ class Source:
             self._tell()
 
 
-def open_source(what: str, wish: Wish | None = None, loop: bool = False) -> Source:
+def open_source(what: str, wish: Wish | None = None, loop: bool = False, microphone: str | None = None) -> Source:
     """A source by what a person writes: a camera's number ("0"), device (/dev/video0) or name ("HD Pro Webcam"), a
     video file, or an address (https, rtsp, rtmp, srt, udp). `loop`: a file starts again at its end.
 
     Nothing is opened yet; `Source.start` does, and says what is wrong. What is neither a number, a device, a file that
-    is there, nor an address, is taken for a camera's name unless it looks like a file's.
+    is there, nor an address, is taken for a camera's name unless it looks like a file's. `microphone`: ALSA's name of
+    the one that is heard beside a camera ("default"); a file and a stream bring their own sound.
     """
     from streamer.capture.camera import CameraMedium
     from streamer.capture.film import FilmMedium, is_address
@@ -298,4 +308,4 @@ def open_source(what: str, wish: Wish | None = None, loop: bool = False) -> Sour
     looks_like_file = path.exists() or path.suffix != "" or "/" in what
     if is_address(what) or (looks_like_file and not is_camera):
         return Source(FilmMedium(what, loop), wish)
-    return Source(CameraMedium(what), wish)
+    return Source(CameraMedium(what), wish, Microphone(microphone) if microphone else None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import mmap
 import os
 import select
-from collections.abc import Sequence
 from contextlib import suppress
 from ctypes import c_int32
 from dataclasses import dataclass
@@ -65,17 +64,15 @@ class Stream:
         abi.call(self._fd, abi.QBUF, self._buffer(buffer.index))
         return taken
 
-    def give(self, planes: Sequence[memoryview]) -> None:
-        """The next picture for a loopback device's readers, plane after plane. Never waits for them.
+    def give(self, data: memoryview) -> None:
+        """The next picture for a loopback device's readers, all planes after each other. Never waits for them.
 
         Buffers are filled in turn, without asking the driver for a free one: v4l2loopback 0.12 would hand out the one
         that was written last, which readers are reading. The driver stamps the picture.
         """
         index, self._next = self._next, (self._next + 1) % len(self._maps)
-        shared, filled = self._maps[index], 0
-        for plane in planes:
-            shared[filled : filled + plane.nbytes] = plane
-            filled += plane.nbytes
+        shared, filled = self._maps[index], data.nbytes
+        shared[:filled] = data
         buffer = self._buffer(index)
         buffer.bytesused, buffer.length, buffer.field = filled, len(shared), abi.FIELD_NONE
         abi.call(self._fd, abi.QBUF, buffer)
