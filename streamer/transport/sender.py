@@ -15,9 +15,9 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import median
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 import aiortc.rtcpeerconnection
 from aiortc import MediaStreamTrack, RTCRtpSender, clock
@@ -36,9 +36,6 @@ from aiortc.rtp import (
     RtcpReceiverInfo,
     RtcpRrPacket,
     RtcpRtpfbPacket,
-    RtcpSdesPacket,
-    RtcpSenderInfo,
-    RtcpSourceInfo,
     RtcpSrPacket,
     unpack_remb_fci,
 )
@@ -51,11 +48,13 @@ from streamer.encoding.choose import make_encoder
 from streamer.encoding.native import NotUsable
 from streamer.encoding.packets import Packetiser
 from streamer.encoding.settings import EncodingSettings
-from streamer.transport.extensions import FirstPacket, SendExtensions, has_transport_feedback, header_block, ntp
+from streamer.transport.extensions import FirstPacket, SendExtensions, has_transport_feedback, header_block
 from streamer.transport.feedback import SentLog, TransportFeedback
 from streamer.transport.history import History, KeyLimit, SentPacket
+from streamer.transport.outgoing import PACKET_OVERHEAD_BYTES, Outgoing, rtp_header
 from streamer.transport.pacer import BURST_S, LONGEST_WAIT_S, MOST_BURST_S, SHORT_WAIT_S, Pacer
 from streamer.transport.rate import Meter, RateLimits, SendRate
+from streamer.transport.reports import SenderReports
 from streamer.transport.round_trip import RoundTrip
 from streamer.transport.source_filter import round_trip_of
 from streamer.transport.types import (
@@ -65,6 +64,8 @@ from streamer.transport.types import (
     Encoder,
     PictureTimes,
     SendCounters,
+    SendNumbers,
+    TimedTrack,
     VideoCodec,
 )
 
@@ -80,7 +81,6 @@ PRIVATE = (
     "packet_count", "octet_count", "rtp_timestamp", "ntp_timestamp",
 )  # fmt: skip
 BITS_PER_PIXEL = 0.12  # a person is then coded with 46 dB and more (docs/benchmarks): nobody sees the difference
-PACKET_OVERHEAD_BYTES = 44  # SRTP 16, UDP 8, IPv4 20: what the link carries beside the RTP packet
 FIRST_SHARE = 0.9  # of the rate that is picture, until it is measured
 SHARE_WEIGHT = 0.02
 PERIOD_WEIGHT = 0.1
@@ -89,46 +89,11 @@ BEHIND_S = 0.030  # the next picture is not coded while packets would wait for s
 LATE_S = 0.120  # a picture that came while packets wait for so long is not coded at all
 PLAYOUT_DELAY_MS = (0, 500)  # from 0: Chrome then shows pictures at once
 FIRST_REPORT_S = 0.1
-MOST_REPORTS = 8  # of ours that an answer may refer to
 MOST_TIMES = 120  # of the encoder, for the numbers
 SEQUENCES = 1 << 16
 NO_TRACK_S = 0.02
 FAR_S = 0.05  # a round trip from which on a second loss costs a picture its deadline
 COPY_AFTER_S = 0.015  # losses come in bursts
-
-
-@runtime_checkable
-class TimedTrack(Protocol):
-    """What a track may know beside its frames: when a picture was where, and that it has gone out."""
-
-    def times_of(self, frame: VideoFrame) -> PictureTimes | None:
-        """Asked right after `recv` gave the frame."""
-
-    def sent(self, picture: EncodedPicture) -> None:
-        """The last packet of the picture was handed to the socket. On the event loop."""
-
-
-@dataclass(frozen=True, slots=True)
-class SendNumbers:
-    """One sender now, for the panel and /metrics."""
-
-    target_bps: int
-    encoder_bps: int
-    rtt_s: float | None
-    loss: float  # of the last interval, 0..1
-    queue_ms: float
-    encode_ms: float  # median
-    encoder: str
-    has_feedback: bool  # the other side reports on every packet
-
-
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """One packet in the pacer. `last_of`: the picture that is out with it. `again`: as a retransmission."""
-
-    packet: SentPacket
-    last_of: EncodedPicture | None = None
-    again: bool = False
 
 
 class PictureSender(RTCRtpSender):
@@ -160,8 +125,7 @@ class PictureSender(RTCRtpSender):
         self._transport_sequence = 0
         self._counted: Counter[str] = Counter()
         self._round_trip: RoundTrip | None = None
-        self._reports: deque[tuple[int, float]] = deque(maxlen=MOST_REPORTS)  # (middle of its NTP time, when)
-        self._last_sent: tuple[int, float] | None = None  # (RTP timestamp, unix seconds)
+        self._reports = SenderReports()
         self._payload_type = 0
         self._again = Meter()
         self._period_s = 1 / 30
@@ -169,7 +133,6 @@ class PictureSender(RTCRtpSender):
         self._waiting = asyncio.Event()
         self._followers: list[Callable[[int], None]] = []
         self._followed_bps = 0
-        self._reported_highest: int | None = None
 
     @property
     def counters(self) -> SendCounters:
@@ -247,14 +210,10 @@ class PictureSender(RTCRtpSender):
         self._follow()
 
     def _take_report(self, from_ssrc: int, report: RtcpReceiverInfo, now_s: float) -> None:
-        sent_s = next((at_s for middle, at_s in self._reports if middle == report.lsr), None)
-        if sent_s is not None and report.dlsr:
-            self._way().add(now_s - sent_s - report.dlsr / 65_536)
-        expected = 0
-        if self._reported_highest is not None:
-            expected = max(report.highest_sequence - self._reported_highest, 0)
-        self._reported_highest = report.highest_sequence
-        self._rate.on_report(report.fraction_lost / 256, min(expected, 10_000), now_s)
+        answered = self._reports.answered(report, now_s)
+        if answered.rtt_s is not None:
+            self._way().add(answered.rtt_s)
+        self._rate.on_report(answered.loss, answered.expected, now_s)
         _get(self, "stats").add(
             RTCRemoteInboundRtpStreamStats(
                 timestamp=clock.current_datetime(),
@@ -291,7 +250,8 @@ class PictureSender(RTCRtpSender):
                     asyncio.get_running_loop().call_later(COPY_AFTER_S, self._add_again, packet)
 
     def _add_again(self, packet: SentPacket) -> None:
-        self._pacer.add(Outgoing(packet, again=True), _size(packet), time.monotonic(), urgent=True)
+        outgoing = Outgoing(packet, again=True)
+        self._pacer.add(outgoing, outgoing.size_bytes, time.monotonic(), urgent=True)
         self._waiting.set()
 
     def _follow(self) -> None:
@@ -407,7 +367,8 @@ class PictureSender(RTCRtpSender):
             values = self._extensions.of_picture(first) if index == 0 else []
             packet = SentPacket(self._sequence, timestamp, int(index == last), payload, values, now_s)
             self._sequence = (self._sequence + 1) % SEQUENCES
-            self._pacer.add(Outgoing(packet, picture if index == last else None), _size(packet), now_s)
+            outgoing = Outgoing(packet, picture if index == last else None)
+            self._pacer.add(outgoing, outgoing.size_bytes, now_s)
             self.history.keep(packet)
         self._counted.update(pictures=1, key_pictures=int(picture.is_key))
         self._waiting.set()
@@ -447,7 +408,7 @@ class PictureSender(RTCRtpSender):
         values = self._extensions.of_packet(
             mid=str(_get(self, "mid") or "").encode(), sent_unix_s=unix_s, transport_sequence=number
         )
-        data = _header(
+        data = rtp_header(
             payload_type=rtx_type if as_rtx else self._payload_type,
             marker=packet.marker,
             sequence=self._rtx_sequence if as_rtx else packet.sequence,
@@ -471,7 +432,7 @@ class PictureSender(RTCRtpSender):
         packet = outgoing.packet
         self._share += SHARE_WEIGHT * (len(packet.payload) / (size_bytes + PACKET_OVERHEAD_BYTES) - self._share)
         self._counted.update(packets=1, bytes=len(packet.payload))
-        self._last_sent = (packet.timestamp, unix_s)
+        self._reports.sent(packet.timestamp, unix_s)
         _set(self, "rtp_timestamp", packet.timestamp)
         track = self.track
         if outgoing.last_of is not None and isinstance(track, TimedTrack):
@@ -492,26 +453,10 @@ class PictureSender(RTCRtpSender):
         _get(self, "rtcp_exited").set()
 
     async def _send_report(self) -> None:
-        """Which moment of the wall clock the RTP clock stands for: the other side plays sound and picture by it."""
-        if self._last_sent is None:
-            return
-        timestamp, sent_unix_s = self._last_sent
-        unix_s = time.time()
-        now_ntp = ntp(unix_s)
-        elapsed = round((unix_s - sent_unix_s) * RTP_CLOCK_HZ)
-        info = RtcpSenderInfo(
-            ntp_timestamp=now_ntp,
-            rtp_timestamp=(timestamp + elapsed) % (1 << 32),
-            packet_count=self._counted["packets"] % (1 << 32),
-            octet_count=self._counted["bytes"] % (1 << 32),
-        )
-        packets: list[AnyRtcpPacket] = [RtcpSrPacket(ssrc=self._ssrc, sender_info=info)]
-        cname = _get(self, "cname")
-        if cname is not None:
-            source = RtcpSourceInfo(ssrc=self._ssrc, items=[(1, cname.encode("utf-8"))])
-            packets.append(RtcpSdesPacket(chunks=[source]))
-        self._reports.append(((now_ntp >> 16) & 0xFFFF_FFFF, time.monotonic()))
-        await self._send_rtcp(packets)
+        cname, packets, octets = _get(self, "cname"), self._counted["packets"], self._counted["bytes"]
+        report = self._reports.make(self._ssrc, cname, packets, octets, time.monotonic(), time.time())
+        if report:
+            await self._send_rtcp(report)
 
     def _way(self) -> RoundTrip:
         """The measure of the round trip that everything on this transport shares."""
@@ -543,15 +488,6 @@ def install(changes: Changes, encoding: EncodingSettings | None = None) -> None:
 def _limits(encoding: EncodingSettings) -> RateLimits:
     least, start, most = encoding.min_kbps * 1000, encoding.start_kbps * 1000, encoding.max_kbps * 1000
     return RateLimits(least, min(max(start, least), most), most)
-
-
-def _size(packet: SentPacket) -> int:
-    return len(packet.payload) + 12 + PACKET_OVERHEAD_BYTES
-
-
-def _header(*, payload_type: int, marker: int, sequence: int, timestamp: int, ssrc: int, extension: bytes) -> bytes:
-    first = 0x90 if extension else 0x80
-    return struct.pack("!BBHLL", first, marker << 7 | payload_type, sequence, timestamp, ssrc) + extension
 
 
 def _get(sender: RTCRtpSender, name: str) -> Any:

@@ -6,7 +6,7 @@ All times are monotonic seconds (`time.monotonic`) of this machine. All bit rate
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from av.video.frame import VideoFrame
 
@@ -108,6 +108,20 @@ class SendCounters:
 
 
 @dataclass(frozen=True, slots=True)
+class SendNumbers:
+    """One sender now, for the panel and /metrics."""
+
+    target_bps: int
+    encoder_bps: int
+    rtt_s: float | None
+    loss: float  # of the last interval, 0..1
+    queue_ms: float
+    encode_ms: float  # median
+    encoder: str
+    has_feedback: bool  # the other side reports on every packet
+
+
+@dataclass(frozen=True, slots=True)
 class EncodedUnit:
     """What an encoder made of one picture: an access unit (VP8 frame, Annex B H.264, AV1 temporal unit)."""
 
@@ -128,6 +142,17 @@ class EncodedPicture:
     rtp_timestamp: int
     is_key: bool
     times: PictureTimes
+
+
+@runtime_checkable
+class TimedTrack(Protocol):
+    """What a track may know beside its frames: when a picture was where, and that it has gone out."""
+
+    def times_of(self, frame: VideoFrame) -> PictureTimes | None:
+        """Asked right after `recv` gave the frame."""
+
+    def sent(self, picture: EncodedPicture) -> None:
+        """The last packet of the picture was handed to the socket. On the event loop."""
 
 
 class Encoder(Protocol):
