@@ -18,6 +18,7 @@ LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 LEAST_SECRET_CHARS = 16
 MOST_TOKEN_CHARS = 512
 MOST_KEYS = 10_000
+EXTENSIONS = ("chrome-extension://", "moz-extension://")  # what follows differs with each installation
 PAGE = "page"  # the holder of the token in the page's address
 
 
@@ -33,6 +34,7 @@ class Claim:
     tokens: tuple[str, ...]  # from the address, the cookie or the Authorization header
     address: str = "127.0.0.1"  # the other end of the TCP connection
     forwarded_for: tuple[str, ...] = ()  # X-Forwarded-For, all of them, oldest first
+    bearer: str = ""  # of the tokens the one from the Authorization header, which no browser adds by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +109,18 @@ def refusal(config: ServerConfig, claim: Claim, keys: Sequence[Key] | None = Non
     if config.is_loopback and not _host_is_ours(config, claim.host):
         # A foreign name that leads to 127.0.0.1 is how a web page reaches into this machine (DNS rebinding).
         return 403, f"this server does not answer to the name {claim.host[:80]!r}"
+    keys = keys_of(config) if keys is None else keys
+    tokens = claim.tokens
     if claim.method not in ("GET", "HEAD"):
         foreign = claim.origin is not None and allowed_origin(config, claim) is None
+        if foreign and keys and (claim.origin or "").startswith(EXTENSIONS):
+            # Whose requests show the token themselves: not the cookie, which others can have a browser send.
+            foreign, tokens = False, (claim.bearer,)
         if foreign or (claim.origin is None and claim.site in ("cross-site", "same-site")):
             return 403, "another page may not use this server; its origin is not allowed"
     if claim.method == "OPTIONS":
         return None  # a browser's question whether it may ask carries no token
-    keys = keys_of(config) if keys is None else keys
-    if keys and holder_of(keys, claim.tokens) is None:
+    if keys and holder_of(keys, tokens) is None:
         return 401, "the address lacks the token; open the address that the server printed when it started"
     return None
 

@@ -35,11 +35,8 @@ STREAM = r"{stream:[A-Za-z0-9_.~-]{1,64}}"
 def claim_of(request: web.Request) -> Claim:
     """What the request says of itself."""
     bearer = request.headers.get("Authorization", "")
-    tokens = (
-        request.query.get("token", ""),
-        request.cookies.get(COOKIE, ""),
-        bearer[7:].strip() if bearer[:7].lower() == "bearer " else "",
-    )
+    shown = bearer[7:].strip() if bearer[:7].lower() == "bearer " else ""
+    tokens = (request.query.get("token", ""), request.cookies.get(COOKIE, ""), shown)
     forwarded = ",".join(request.headers.getall("X-Forwarded-For", []))
     return Claim(
         request.method,
@@ -50,6 +47,7 @@ def claim_of(request: web.Request) -> Claim:
         tokens,
         request.remote or "",
         tuple(part.strip() for part in forwarded.split(",") if part.strip()),
+        shown,
     )
 
 
