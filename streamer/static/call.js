@@ -1,7 +1,8 @@
-// One call to the server: offer, answer, numbers, end. Knows nothing of the page.
+// One call to the server: offer, answer, numbers, end. Knows nothing of the page, nor how the server is reached: `reach`
+// has the form of fetch. The browser extension brings its own, since its requests go through its background script.
 
 import { AgeMeter } from "/static/ages.js";
-import { Ice, iceServers } from "/static/ice.js";
+import { Ice, here, iceServers } from "/static/ice.js";
 
 const ASK_EVERY_MS = 1_000;
 const SILENT_MS = 6_000; // the server sends numbers once a second
@@ -16,15 +17,15 @@ export class ServerSays extends Error {
 }
 
 // Asks the server for something. Throws ServerSays with its sentence, or one of our own where it cannot be reached.
-export async function ask(path, method = "GET", body = undefined, extra = {}) {
-  const options = { method, credentials: "same-origin", ...extra };
+export async function ask(path, method = "GET", body = undefined, extra = {}, reach = here) {
+  const options = { method, ...extra };
   if (body !== undefined) {
     options.headers = { "Content-Type": "application/json" };
     options.body = JSON.stringify(body);
   }
   let response;
   try {
-    response = await fetch(path, options);
+    response = await reach(path, options);
   } catch {
     throw new ServerSays("The server cannot be reached. Is it still running?", 0);
   }
@@ -35,6 +36,7 @@ export async function ask(path, method = "GET", body = undefined, extra = {}) {
 }
 
 export class Call {
+  #reach;
   #connection;
   #ice;
   #channel;
@@ -48,11 +50,15 @@ export class Call {
   onnumbers = () => {};
   onlost = () => {};
 
+  constructor(reach = here) {
+    this.#reach = reach;
+  }
+
   // Starts the call. `stream` has the camera and perhaps a microphone; the result plays in `video`.
   async start(stream, video, choice) {
-    const servers = await iceServers();
+    const servers = await iceServers(this.#reach);
     const connection = (this.#connection = new RTCPeerConnection({ iceServers: servers, bundlePolicy: "max-bundle" }));
-    const ice = (this.#ice = new Ice(connection));
+    const ice = (this.#ice = new Ice(connection, this.#reach));
     const result = new MediaStream();
     for (const track of stream.getTracks()) {
       if (track.kind === "video") track.contentHint = "motion";
@@ -68,7 +74,7 @@ export class Call {
     this.#openChannel();
     await connection.setLocalDescription(await connection.createOffer());
     const offer = { sdp: connection.localDescription.sdp, choice };
-    const answer = await ask("/session", "POST", offer);
+    const answer = await ask("/session", "POST", offer, {}, this.#reach);
     this.#path = `/session/${answer.call}`;
     if (this.#ended) {
       this.#hangUp();
@@ -86,7 +92,22 @@ export class Call {
 
   // Another identity, tone or engine in the middle of the call.
   change(choice) {
-    return ask(this.#path, "PATCH", choice);
+    return ask(this.#path, "PATCH", choice, {}, this.#reach);
+  }
+
+  // Where nothing comes: whether the server still knows the call. It is lost where not, long before the silence says so.
+  async check() {
+    try {
+      await ask(this.#path, "GET", undefined, {}, this.#reach);
+    } catch (error) {
+      if (error.status === 0 || error.status === 404) this.#lose();
+    }
+  }
+
+  // How many pictures of the result were decoded so far.
+  async decoded() {
+    const report = await this.#connection.getStats();
+    return [...report.values()].find(({ type, kind }) => type === "inbound-rtp" && kind === "video")?.framesDecoded ?? 0;
   }
 
   async replaceCamera(track) {
@@ -105,7 +126,8 @@ export class Call {
   }
 
   #hangUp() {
-    if (this.#path) ask(this.#path, "DELETE", undefined, { keepalive: true }).catch(() => {}); // it may be gone already
+    if (!this.#path) return;
+    ask(this.#path, "DELETE", undefined, { keepalive: true }, this.#reach).catch(() => {}); // it may be gone already
   }
 
   #lose() {
@@ -139,7 +161,7 @@ export class Call {
   }
 
   #watch(video) {
-    if (!("requestVideoFrameCallback" in HTMLVideoElement.prototype)) return;
+    if (!("requestVideoFrameCallback" in video)) return;
     const each = (_now, picture) => {
       this.ages.shown(picture.rtpTimestamp, picture.expectedDisplayTime);
       if (!this.#ended) video.requestVideoFrameCallback(each);

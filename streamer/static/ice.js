@@ -5,10 +5,15 @@ const TOGETHER_MS = 40; // candidates that come within this are sent at once
 const RESTART_AFTER_MS = 2_000; // a connection that is silent for so long tries a new way; short silences mend themselves
 const RESTARTS_EVERY_MS = 8_000;
 
+// How the page asks the server that it came from.
+export function here(path, options = {}) {
+  return fetch(path, { credentials: "same-origin", ...options });
+}
+
 // The servers that the page's own server names; none where it names none, or cannot be asked.
-export async function iceServers() {
+export async function iceServers(reach = here) {
   try {
-    const response = await fetch("/ice", { credentials: "same-origin" });
+    const response = await reach("/ice");
     return response.ok ? ((await response.json()).iceServers ?? []) : [];
   } catch {
     return [];
@@ -17,6 +22,7 @@ export async function iceServers() {
 
 export class Ice {
   #connection;
+  #reach;
   #path = null;
   #tag = null;
   #waiting = [];
@@ -25,8 +31,9 @@ export class Ice {
   #restartedMs = -Infinity;
 
   // Make it before the connection has a local description: candidates come from then on.
-  constructor(connection) {
+  constructor(connection, reach = here) {
     this.#connection = connection;
+    this.#reach = reach;
     connection.addEventListener("icecandidate", ({ candidate }) => {
       this.#waiting.push(candidate?.candidate ? `a=${candidate.candidate}` : "a=end-of-candidates");
       this.#soon();
@@ -63,7 +70,7 @@ export class Ice {
     this.#path = null; // candidates of the new session wait until the server knows of it
     const before = connection.remoteDescription.sdp;
     await connection.setLocalDescription(await connection.createOffer({ iceRestart: true }));
-    const response = await send(path, "*", credentials(connection)).catch(() => null);
+    const response = await send(this.#reach, path, "*", credentials(connection)).catch(() => null);
     this.#path = path;
     if (response?.status !== 200) {
       await connection.setLocalDescription({ type: "rollback" });
@@ -83,13 +90,13 @@ export class Ice {
   async #flush() {
     const lines = this.#waiting.splice(0);
     if (lines.length === 0 || this.#path === null) return;
-    await send(this.#path, this.#tag, [...credentials(this.#connection), ...lines]).catch(() => {}); // the others may do
+    await send(this.#reach, this.#path, this.#tag, [...credentials(this.#connection), ...lines]).catch(() => {}); // the others may do
   }
 }
 
-function send(path, tag, lines) {
+function send(reach, path, tag, lines) {
   const headers = { "Content-Type": FRAGMENT, "If-Match": tag };
-  return fetch(path, { method: "PATCH", credentials: "same-origin", headers, body: lines.map((line) => `${line}\r\n`).join("") });
+  return reach(path, { method: "PATCH", headers, body: lines.map((line) => `${line}\r\n`).join("") });
 }
 
 // What says to which ICE session candidates belong: the first section's, which all media share.
