@@ -167,5 +167,15 @@ class HttpWire:
 
 def nobody_answers(url: str, error: Exception) -> Unreachable:
     """One sentence, with the remedy, for an address where nothing can be had."""
-    why = "no answer in time" if isinstance(error, TimeoutError) else " ".join(str(error).split())[:120]
+    if isinstance(error, TimeoutError):
+        why = "no answer in time"
+    elif isinstance(error, aiohttp.ClientConnectorError) and error.os_error.strerror:
+        why = _without_address(error.os_error.strerror)
+    else:
+        why = " ".join(str(error).split())[:120] or type(error).__name__
     return Unreachable(f"nobody answers at {url} ({why}): is the address right, and does the server run?")
+
+
+def _without_address(text: str) -> str:
+    """asyncio writes the address into the words of the system: "Connect call failed ('127.0.0.1', 1)"."""
+    return "nothing listens there" if text.startswith("Connect call failed") else text.lower()

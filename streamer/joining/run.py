@@ -78,7 +78,11 @@ async def _join(config: JoinConfig, make: Maker) -> None:
     settings = config.join
     outgoing = Outgoing("join", has_sound=settings.sound != NO_SOUND)
     with interruptible() as interrupted:
-        async with drawing(config, outgoing, interrupted) as live, aiohttp.ClientSession() as http:
+        async with (
+            aiohttp.ClientSession() as http,
+            _checked(make, http),
+            drawing(config, outgoing, interrupted) as live,
+        ):
             attendance = Attendance(lambda: make(http), outgoing, ice_of(settings), settings.give_up_seconds, say)
             stays = attendance.stays
             tasks = [
@@ -90,6 +94,13 @@ async def _join(config: JoinConfig, make: Maker) -> None:
                 tasks.append(asyncio.create_task(_report(settings.numbers, live, attendance), name="numbers"))
             await first_of(tasks)
             say("left")
+
+
+@asynccontextmanager
+async def _checked(make: Maker, http: aiohttp.ClientSession) -> AsyncIterator[None]:
+    """An address that cannot be one is said before an engine is loaded. Raises SettingError."""
+    make(http)
+    yield
 
 
 async def first_of(tasks: list[asyncio.Task[None]]) -> None:
