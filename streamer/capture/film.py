@@ -24,7 +24,7 @@ SCHEMES = ("http", "https", "rtsp", "rtsps", "rtmp", "rtmps", "srt", "udp", "rtp
 OPEN_TIMEOUT_S, READ_TIMEOUT_S = 8.0, 5.0
 LOOK_S = 0.2  # how soon a film that waits for its next picture sees that it is to stop
 LATE_S = 1.0  # a film that is further behind than this does not catch up, it goes on from now
-LIVE_OPTIONS = {"fflags": "nobuffer", "flags": "low_delay", "rtsp_transport": "tcp", "rw_timeout": "5000000"}
+LIVE_OPTIONS = {"flags": "low_delay", "rtsp_transport": "tcp", "rw_timeout": "5000000"}
 
 
 class FilmMedium:

@@ -286,7 +286,7 @@ class Source:
         if (state, why) == (self._status.state, self._status.why):
             return
         self._status = SourceStatus(state, why, time.monotonic())
-        if state is SourceState.WAITING and why:
+        if state is SourceState.WAITING and why != PAUSED:
             log.warning("source waits: %s", why)
         if self._tell is not None:
             self._tell()
