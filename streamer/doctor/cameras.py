@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import errno
-import html
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from streamer.doctor import browser
 from streamer.doctor.finding import Found, fail, ok, quoted, warn
 from streamer.doctor.settings import DoctorConfig
 
@@ -28,11 +27,6 @@ AT_BOOT = (Path("/etc/modules"), Path("/etc/modules-load.d"))
 PLAIN_LINUX = "on Linux only"
 MANAGERS = ("wireplumber", "pipewire-media-session", "pipewire-media-")  # names in /proc end after 15 letters
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge", "brave-browser")
-BROWSER_S = 20.0
-PAGE = """<!doctype html><title>cameras</title><pre id=list>nothing</pre><script>
-navigator.mediaDevices.enumerateDevices().then(all => document.getElementById("list").textContent =
-  "[[" + JSON.stringify(all.filter(one => one.kind == "videoinput").map(one => one.label)) + "]]")
-</script>"""
 
 
 def cameras(config: DoctorConfig) -> Iterator[Found]:
@@ -284,8 +278,8 @@ def _chromium(path: str) -> Found:
         return warn(f"{name} is a Snap or Flatpak here, and sees a camera only if it may", mend)
     expected = expected_of_chromium()
     try:
-        listed = ask_chromium(path)
-    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        listed = browser.ask(path)
+    except (OSError, ValueError) as error:
         return warn(f"{name} could not be asked which cameras it lists ({error})", quoted(path, "chrome://version"))
     facts = {"lists": listed, "there": expected}
     missing = [one for one in expected if not any(one in label for label in listed)] if any(listed) else expected
@@ -302,28 +296,6 @@ def expected_of_chromium() -> list[str]:
     from streamer.v4l2 import devices
 
     return [device.name for device in devices.cameras()]
-
-
-def ask_chromium(path: str, *flags: str) -> list[str]:
-    """Labels of the cameras that it lists, asked without a window in a profile of its own.
-
-    Raises OSError, subprocess.TimeoutExpired, and ValueError where it answers something else.
-    """
-    with tempfile.TemporaryDirectory(prefix="vividstream-doctor-", ignore_cleanup_errors=True) as folder:
-        page = Path(folder, "cameras.html")
-        page.write_text(PAGE, encoding="utf-8")
-        command = [
-            path, "--headless=new", "--disable-gpu", "--no-first-run", "--use-fake-ui-for-media-stream",
-            f"--user-data-dir={folder}/profile", "--virtual-time-budget=4000", "--dump-dom", *flags,
-            page.as_uri(),
-        ]  # fmt: skip
-        if hasattr(os, "geteuid") and os.geteuid() == 0:
-            command.insert(1, "--no-sandbox")
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=BROWSER_S, check=False)
-    found = re.search(r'<pre id="?list"?>\[(\[.*\])\]</pre>', ran.stdout)
-    if found is None:
-        raise ValueError((ran.stderr.strip().splitlines() or ["no answer"])[-1][:200])
-    return [str(label) for label in json.loads(html.unescape(found.group(1)))]
 
 
 def is_sandboxed(path: str) -> bool:

@@ -25,7 +25,8 @@ from streamer.doctor.checks import Check
 from streamer.doctor.finding import Found, fail, from_json, quoted, warn
 from streamer.doctor.settings import DoctorConfig
 
-START_S = 20.0  # a child's imports, on a busy machine
+START_S = 40.0  # a child's imports, on a busy machine
+CHILD = (sys.executable, "-m", "streamer.doctor.child")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +42,12 @@ class Crashed(Exception):
     """The child died or said something else than agreed; the message says which."""
 
 
-def run_fenced(checks: Sequence[Check], config: DoctorConfig) -> Iterator[Answer]:
+def run_fenced(checks: Sequence[Check], config: DoctorConfig, command: Sequence[str] = CHILD) -> Iterator[Answer]:
     """The answer of every check, in order. Takes `config.limit_s` at most; raises nothing of a check's."""
     end_s = time.monotonic() + config.limit_s
     left = list(checks)
     while left:
-        with _Child(left, config) as child:
+        with _Child(left, config, command) as child:
             while left:
                 check = left.pop(0)
                 answer = child.answer(check, end_s)
@@ -56,11 +57,11 @@ def run_fenced(checks: Sequence[Check], config: DoctorConfig) -> Iterator[Answer
 
 
 class _Child:
-    def __init__(self, checks: Sequence[Check], config: DoctorConfig) -> None:
+    def __init__(self, checks: Sequence[Check], config: DoctorConfig, command: Sequence[str]) -> None:
         self.over = False
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 closed with the child
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "streamer.doctor.child"],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

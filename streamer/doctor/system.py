@@ -121,7 +121,7 @@ def disk(config: DoctorConfig) -> Iterator[Found]:
         free = shutil.disk_usage(there).free
         facts = {"folder": str(folder), "free_bytes": free}
         if trouble in (errno.ENOSPC, errno.EDQUOT) or (trouble is None and free < LEAST_DISK_BYTES):
-            mend = f"du -xh {quoted(mount_of(there))} 2>/dev/null | sort -h | tail -n 15"
+            mend = f"du -xah {quoted(mount_of(there))} 2>/dev/null | sort -h | tail -n 15"
             yield fail(f"{what}: the disk of {folder} is full ({free / 1e6:.0f} MB left)", mend, **facts)
         elif trouble is not None:
             mend = f"sudo chown -R $USER {quoted(there)} && chmod u+rwX {quoted(there)}"
