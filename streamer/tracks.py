@@ -69,8 +69,7 @@ def to_frame(rgb_HW3: Rgb, pts: int, time_base: Fraction) -> VideoFrame:
     """uint8 [H, W, 3], sides even -> what an encoder takes (planar 4:2:0). In the worker thread only."""
     frame = VideoFrame(rgb_HW3.shape[1], rgb_HW3.shape[0], "yuv420p")
     y_HW, u_hw, v_hw = (
-        np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
-        for plane in frame.planes
+        np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size) for plane in frame.planes
     )
     rgb_to_yuv420(rgb_HW3, y_HW, u_hw, v_hw)
     frame.pts, frame.time_base = pts, time_base
