@@ -72,7 +72,7 @@ def _camera(path: str, name: str, known: Sequence[Mode]) -> Found:
         return warn(busy, f"kill {number}", **facts)
     if known and not large:
         slow = f"{says}; no mode of 720 lines with 24 pictures a second"
-        return warn(slow, quoted("vividstream", "camera", "--source", path, "--width-px", 640), **facts)
+        return warn(slow, quoted("vividstream", "camera", "--source", path, "--size", "640x480"), **facts)
     return ok(says, **facts)
 
 
