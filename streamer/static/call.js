@@ -104,10 +104,10 @@ export class Call {
     }
   }
 
-  // How many pictures of the result were decoded so far.
-  async decoded() {
-    const report = await this.#connection.getStats();
-    return [...report.values()].find(({ type, kind }) => type === "inbound-rtp" && kind === "video")?.framesDecoded ?? 0;
+  // The RTP timestamp of the result's newest picture; undefined before the first.
+  get newest() {
+    const receiver = this.#connection.getReceivers().find(({ track }) => track.kind === "video");
+    return receiver?.getSynchronizationSources()[0]?.rtpTimestamp;
   }
 
   async replaceCamera(track) {
@@ -180,7 +180,9 @@ export class Call {
 
   async #measureEncoder() {
     const report = await this.#connection.getStats();
-    for (const part of report.values()) {
+    // An extension of Firefox sees the page's objects through a wall, which lets no iterator through.
+    const parts = (report.wrappedJSObject ?? report).values();
+    for (const part of parts) {
       if (part.type !== "outbound-rtp" || part.kind !== "video") continue;
       const before = this.#before;
       this.#before = part;
