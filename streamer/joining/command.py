@@ -71,7 +71,7 @@ def livekit(url: str, token: str, **values: Any) -> None:
     """
     config, own = _config(values), LivekitSettings.read(given(values, LivekitSettings))
     secret = read_secret(Path(token[1:])) if token.startswith("@") else token
-    from streamer.joining.livekit import run_livekit
+    from streamer.joining.livekit_room import run_livekit
 
     run_livekit(config, own, url, secret)
 

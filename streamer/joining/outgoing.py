@@ -27,6 +27,9 @@ from streamer.transport.types import RTP_CLOCK_HZ, PictureTimes
 log = logging.getLogger(__name__)
 
 SOUND_BITS_PER_S = 64_000
+GAP_S = 0.06  # of missing sound from which on the timestamps jump
+EARLY_S = 0.05  # files give sound before its time, some of them much
+MOST_EARLY = 500  # sounds, 10 s
 LOOKAHEAD_S = 312 / SOUND_RATE_HZ  # by which libopus's output is later than its input (application audio)
 
 
@@ -46,13 +49,22 @@ class OpusCoder:
         context.options = {"frame_duration": "20", "application": "audio", "packet_loss": "5"}
         context.open()
         self._context = context
+        self._next: int | None = None  # sample, counted on the clock of the pictures
 
     def code(self, sound: CapturedSound) -> list[CodedSound]:
-        """Nothing where the coder wants more first. `arrived_s`: the moment that is heard in the packet."""
-        frame = sound.frame
-        packets = self._context.encode(frame)
-        start = frame.pts or 0
-        return [CodedSound(bytes(packet), start, sound.captured_s - LOOKAHEAD_S) for packet in packets if packet.size]
+        """Nothing where the coder wants more first. `arrived_s`: the moment that is heard in the packet.
+
+        Timestamps go on without a gap, whatever the source's own clock does (a file that begins again), and jump only
+        where sound is really missing.
+        """
+        wanted = round(sound.captured_s * SOUND_RATE_HZ)
+        if self._next is None or wanted - self._next > GAP_S * SOUND_RATE_HZ:
+            self._next = wanted
+        start, self._next = self._next, self._next + SOUND_SAMPLES
+        sound.frame.pts = start
+        packets = self._context.encode(sound.frame)
+        moment_s = sound.captured_s - LOOKAHEAD_S
+        return [CodedSound(bytes(packet), start, moment_s) for packet in packets if packet.size]
 
 
 class Outgoing:
@@ -71,6 +83,7 @@ class Outgoing:
         self._pictures_to: tuple[SwappedVideo, ...] = ()  # replaced, never changed: other threads read it
         self._sounds_to: tuple[DelayedSound, ...] = ()
         self._coder: OpusCoder | None = None
+        self._early = 0  # sounds whose time has not come
         self._ears: tuple[Ear, ...] = ()
         self._eyes: tuple[Callable[[Rgb, float, bool], None], ...] = ()
 
@@ -146,8 +159,26 @@ class Outgoing:
             self._coder = None
             return
         for one in coded:
-            for output in self._sounds_to:
-                self._on_loop(output.put, one)
+            self._on_loop(self._keep, one)
+
+    def _keep(self, sound: CodedSound) -> None:
+        """Until its time has come: the outputs hold back a second of it only."""
+        early_s = sound.arrived_s - time.monotonic()
+        if early_s <= EARLY_S:
+            self._put(sound)
+        elif self._early >= MOST_EARLY:
+            self.counts["sounds_too_early"] += 1
+        else:
+            self._early += 1
+            self._loop.call_later(early_s, self._put_later, sound)
+
+    def _put_later(self, sound: CodedSound) -> None:
+        self._early -= 1
+        self._put(sound)
+
+    def _put(self, sound: CodedSound) -> None:
+        for output in self._sounds_to:
+            output.put(sound)
 
     def _on_loop(self, function: Callable[..., Any], *arguments: Any) -> None:
         if not self._loop.is_closed():

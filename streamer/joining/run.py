@@ -89,6 +89,7 @@ async def _join(config: JoinConfig, make: Maker) -> None:
                 asyncio.create_task(attendance.attend(), name="attendance"),
                 asyncio.create_task(until_over(live, settings.for_seconds, lambda: stays.entered > 0), name="end"),
                 asyncio.create_task(interrupted.wait(), name="interrupted"),
+                asyncio.create_task(begin_when_in(live, stays.connected), name="begin"),
             ]
             if settings.numbers is not None:
                 tasks.append(asyncio.create_task(_report(settings.numbers, live, attendance), name="numbers"))
@@ -160,7 +161,10 @@ async def drawing(config: JoinConfig, outgoing: Outgoing, signals: Signals) -> A
         command="join", draw_always=True, patient=settings.wait,
     )  # fmt: skip
     sounds = outgoing.hear if outgoing.has_sound else None
-    live = Live(open_join_source(settings), [outgoing], plan, sounds=sounds)
+    source = open_join_source(settings)
+    if is_file(settings):
+        source.pause()  # until somebody sees it (`begin_when_in`)
+    live = Live(source, [outgoing], plan, sounds=sounds)
     outgoing.is_card = lambda: live.is_card
     hand = ThreadPoolExecutor(1, thread_name_prefix="live")  # one thread makes, starts and closes it
     loop = asyncio.get_running_loop()
@@ -171,6 +175,18 @@ async def drawing(config: JoinConfig, outgoing: Outgoing, signals: Signals) -> A
     finally:
         await asyncio.shield(loop.run_in_executor(hand, live.close))
         hand.shutdown(wait=False)
+
+
+def is_file(settings: JoinSettings) -> bool:
+    """Whether the source has a beginning that nobody should miss."""
+    return Path(settings.source).is_file()
+
+
+async def begin_when_in(live: Live, connected: asyncio.Event) -> None:
+    """A file stands still until the participant is in the room. Never ends by itself."""
+    await connected.wait()
+    live.pause(False)
+    await asyncio.Event().wait()
 
 
 def open_join_source(settings: JoinSettings) -> Source:

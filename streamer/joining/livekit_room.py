@@ -24,7 +24,7 @@ from engines import EngineUnavailable, Rgb, SettingError
 from streamer.capture.picture import CapturedSound
 from streamer.joining.errors import CannotJoin, Unreachable
 from streamer.joining.outgoing import Outgoing
-from streamer.joining.run import drawing, first_of, interruptible, loop_factory, opened, say, until_over
+from streamer.joining.run import begin_when_in, drawing, first_of, interruptible, loop_factory, opened, say, until_over
 from streamer.joining.settings import JoinConfig, LivekitSettings
 from streamer.mailbox import Closed, Latest
 from streamer.pacing import SoundDelay
@@ -111,6 +111,7 @@ async def _join(config: JoinConfig, python: Path, url: str, token: str) -> None:
                 asyncio.create_task(stays.attend(), name="attendance"),
                 asyncio.create_task(until_over(live, config.join.for_seconds, lambda: stays.entered > 0), name="end"),
                 asyncio.create_task(interrupted.wait(), name="interrupted"),
+                asyncio.create_task(begin_when_in(live, stays.connected), name="begin"),
             ]
             if config.join.numbers is not None:
                 tasks.append(asyncio.create_task(_report(config.join.numbers, stays), name="numbers"))
@@ -189,6 +190,7 @@ class LivekitStays:
         self, bridge: Bridge, python: Path, url: str, token: str, config: JoinConfig, say: Callable[[str], None]
     ) -> None:
         self.entered = 0
+        self.connected = asyncio.Event()
         self.lost: list[str] = []
         self.state = ""
         self.told: dict[str, Any] = {}
@@ -270,6 +272,7 @@ class LivekitStays:
             self.state = told["state"]
             if self.state == "connected":
                 self.entered += 1
+                self.connected.set()
                 self._say(f"in room {told.get('room', '')} at {self._url}, {told['others']} others")
             elif self.state == "refused":
                 raise refusal(self._url, str(told["why"]))
