@@ -26,6 +26,9 @@ from distill.training.draws import Draws
 from engines.models.step import REDUCTION
 from engines.models.swapper import Swapper
 
+MOST_GAIN = 3.0  # of a channel, between the truth's tone and the proxy's
+EMPTY = 1e-3  # sum over a face that is not there
+
 
 def conditions(
     swapper: Swapper, shown: Shown, draws: Draws | None = None, settings: ConditionSettings | None = None
@@ -55,6 +58,20 @@ def face_tokens(swapper: Swapper, shown: Shown) -> Tensor:
     attribute = shown.attribute_BT3AA.flatten(0, 1)
     tokens = encoder.tokens(identity.repeat_interleave(frames, 0), attribute, attribute_weight)
     return tokens.float().reshape(count, frames, *tokens.shape[1:])
+
+
+def in_tone_of_proxy(shown: Shown) -> Shown:
+    """The same with the truth's face in the mean colour that the proxy's has, one gain per channel and example.
+
+    How an unknown skin stood in an unknown light is most of the proxy's error and hardly to be told from one photo
+    (docs/log.md): as noise it drowns what a network can learn. The gain is on gamma-coded values, as the proxy's own.
+    """
+    truth, proxy = (shown.truth_BT3SS + 1) / 2, (shown.proxy_BT3SS + 1) / 2
+    solid = shown.alpha_BT1SS
+    sums = [(one * solid).sum((1, 3, 4), keepdim=True) for one in (proxy, truth)]
+    gain = (sums[0].clamp_min(EMPTY) / sums[1].clamp_min(EMPTY)).clamp(1 / MOST_GAIN, MOST_GAIN)
+    toned = (truth * gain).clamp(0, 1) * 2 - 1
+    return replace(shown, truth_BT3SS=torch.lerp(shown.truth_BT3SS, toned, shown.mask_BT1SS))
 
 
 def region_weight(mask_BT1SS: Tensor, outside: float, ring: int) -> Tensor:

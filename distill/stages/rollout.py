@@ -19,7 +19,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from distill.conditions import conditions, face_tokens, without_face
+from distill.conditions import conditions, face_tokens, in_tone_of_proxy, without_face
 from distill.examples.types import Shown
 from distill.guidance import Guided
 from distill.losses.adversarial import Critic, approximate_r1, of_critic, of_maker
@@ -99,6 +99,7 @@ class RolloutStage:
         return (*others, "student")
 
     def loss(self, player: str, shown: Shown, draws: Draws, progress: float) -> Terms:
+        shown = in_tone_of_proxy(shown) if self.settings.tone == "proxy" else shown
         with torch.set_grad_enabled(player == "student" and torch.is_grad_enabled()):
             given = conditions(self.student, shown, draws, self.settings.conditions)
         return self._losses[player](shown, given, draws)

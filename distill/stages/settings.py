@@ -115,6 +115,10 @@ class RolloutSettings(StrictModel):
     through_past: bool = Field(False, description="gradients flow into earlier frames, not into the frame alone")
     replay: bool = Field(False, description="each frame computed again in the backward pass: memory of one frame")
     face_encoder: bool = Field(True, description="the face encoder learns on, from what the truth says of its tokens")
+    tone: Literal["truth", "proxy"] = Field(
+        "truth",
+        description="proxy: the truth in the proxy's mean colour, which one photo in one light cannot tell better",
+    )
     latent: float = Field(1.0, ge=0, description="weight of the latents' pseudo-Huber error")
     c: float = Field(0.03, gt=0, description="of that error: below it errors count squared")
     picture: float = Field(1.0, ge=0, description="weight of the pictures' mean absolute error")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from distill.conditions import between_frames, conditions, region_weight, without_face
+from distill.conditions import between_frames, conditions, in_tone_of_proxy, region_weight, without_face
 from distill.examples.types import Shown
 from distill.network import Conditions
 from distill.stages.settings import ConditionSettings
@@ -143,3 +143,18 @@ def test_parts_and_the_faceless() -> None:
     faceless = without_face(given)
     assert not faceless.tokens_BTLD.any()
     assert faceless.condition_BTKhw is given.condition_BTKhw
+
+
+def test_a_truth_in_the_proxys_tone_differs_by_one_gain_per_channel_inside_the_mask() -> None:
+    """Darker and yellower truths come out as the proxy; what is no matter of tone stays; outside nothing changes."""
+    shown = synthetic_batch("video", batch=2, frames=3, picture_px=32, identity_width=8)
+    rows = torch.arange(shown.mask_BT1SS.shape[-2])[:, None]
+    mask = (rows > 10).float().expand_as(shown.mask_BT1SS)
+    tint = torch.tensor([0.8, 0.7, 0.5])[:, None, None]
+    darker = (shown.proxy_BT3SS + 1) / 2 * tint * 2 - 1
+    toned = in_tone_of_proxy(replace(shown, truth_BT3SS=darker, mask_BT1SS=mask, alpha_BT1SS=mask)).truth_BT3SS
+    torch.testing.assert_close(toned * mask, shown.proxy_BT3SS * mask, atol=1e-5, rtol=0)
+    assert torch.equal(toned[..., :10, :], darker[..., :10, :])
+    nothing = torch.zeros_like(mask)
+    kept = in_tone_of_proxy(replace(shown, mask_BT1SS=mask, alpha_BT1SS=nothing)).truth_BT3SS
+    torch.testing.assert_close(kept, shown.truth_BT3SS)
