@@ -32,6 +32,7 @@ from engines import StrictModel, SwapSettings
 from engines.build.settings import BuildSettings
 from streamer import config
 from streamer.cli import vividstream
+from streamer.doctor.settings import DoctorSettings
 from streamer.encoding.settings import EncodingSettings
 from streamer.telemetry import TelemetrySettings
 
@@ -45,6 +46,7 @@ MODELS: tuple[type[StrictModel], ...] = (
     config.ReachSettings,
     EncodingSettings,
     TelemetrySettings,
+    DoctorSettings,
     config.ServerConfig,
     config.SigningSettings,
     config.FileConfig,

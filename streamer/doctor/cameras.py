@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from streamer.doctor import browser
 from streamer.doctor.finding import Found, fail, ok, quoted, warn
-from streamer.doctor.settings import DoctorConfig
+from streamer.doctor.settings import DoctorSettings
 
 if TYPE_CHECKING:
     from streamer.v4l2.devices import Mode  # needs fcntl: imported on Linux only
@@ -29,7 +29,7 @@ MANAGERS = ("wireplumber", "pipewire-media-session", "pipewire-media-")  # names
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge", "brave-browser")
 
 
-def cameras(config: DoctorConfig) -> Iterator[Found]:
+def cameras(config: DoctorSettings) -> Iterator[Found]:
     """What a picture can be read from, and in which modes."""
     if sys.platform != "linux":
         yield ok(f"cameras are looked at {PLAIN_LINUX}; here: vividstream camera --source 0")
@@ -98,7 +98,7 @@ def nodes() -> list[Path]:
     return sorted(found, key=lambda path: int(path.name[5:]))
 
 
-def loopback(config: DoctorConfig) -> Iterator[Found]:
+def loopback(config: DoctorSettings) -> Iterator[Found]:
     """The kernel's module for virtual cameras, and its options."""
     if sys.platform != "linux":
         yield from foreign(config)
@@ -184,7 +184,7 @@ def _mentions(places: tuple[Path, ...], pattern: str) -> bool:
     return False
 
 
-def foreign(config: DoctorConfig) -> Iterator[Found]:
+def foreign(config: DoctorSettings) -> Iterator[Found]:
     """The cameras of OBS and Unity, on Windows and macOS."""
     from streamer.camera.other_systems import INSTALL, child_command
 
@@ -204,7 +204,7 @@ def foreign(config: DoctorConfig) -> Iterator[Found]:
         yield ok(f"pyvirtualcam {said['version']} writes to {names}; OBS must have started its camera once", **said)
 
 
-def pipewire(config: DoctorConfig) -> Iterator[Found]:
+def pipewire(config: DoctorSettings) -> Iterator[Found]:
     """Whether a camera can be offered to sandboxed programs: one is made for a moment."""
     if sys.platform != "linux":
         yield ok(f"PipeWire is {PLAIN_LINUX}")
@@ -254,7 +254,7 @@ def _runs(names: tuple[str, ...]) -> bool:
     return False
 
 
-def browsers(config: DoctorConfig) -> Iterator[Found]:
+def browsers(config: DoctorSettings) -> Iterator[Found]:
     """Which cameras the browsers here list. Chromium is asked; of others it is said what they go by."""
     asked = next((path for name in CHROMIUMS if (path := shutil.which(name))), None)
     firefox = shutil.which("firefox") or shutil.which("firefox-esr")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from streamer.doctor import cameras, network, people, system
 from streamer.doctor.finding import Found
-from streamer.doctor.settings import DoctorConfig
+from streamer.doctor.settings import DoctorSettings
 
 EVERYBODY = frozenset({"serve", "camera", "join", "file"})
 
@@ -17,7 +17,7 @@ class Check:
     """One thing to look at. `look` asks the system and raises nothing that it can name; see `fence` for the rest."""
 
     name: str
-    look: Callable[[DoctorConfig], Iterable[Found]]
+    look: Callable[[DoctorSettings], Iterable[Found]]
     uses: frozenset[str] = EVERYBODY
     limit_s: float = 10.0
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from streamer.doctor.checks import CHECKS, Check
 from streamer.doctor.finding import Found, fail, quoted
-from streamer.doctor.settings import DoctorConfig
+from streamer.doctor.settings import DoctorSettings
 
 
 def main() -> None:
@@ -20,14 +20,14 @@ def main() -> None:
     os.dup2(2, 1)  # what libraries print is no answer
     logging.disable(logging.CRITICAL)
     order = json.load(sys.stdin)
-    config = DoctorConfig.model_validate_json(json.dumps(order["config"]))
+    config = DoctorSettings.model_validate_json(json.dumps(order["config"]))
     by_name = {check.name: check for check in CHECKS}
     for name in order["checks"]:
         _say(answers, {"begin": name})
         _say(answers, {"found": [one.as_json() for one in looked(by_name[name], config)]})
 
 
-def looked(check: Check, config: DoctorConfig) -> tuple[Found, ...]:
+def looked(check: Check, config: DoctorSettings) -> tuple[Found, ...]:
     """What the check found; where it raises, that it failed, and with what."""
     try:
         return tuple(check.look(config))

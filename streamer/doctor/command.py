@@ -14,7 +14,7 @@ from engines import SettingError, nearest
 from streamer.doctor.checks import CHECKS, Check, checks_for
 from streamer.doctor.fence import Answer, run_fenced
 from streamer.doctor.finding import Verdict
-from streamer.doctor.settings import DoctorConfig
+from streamer.doctor.settings import DoctorSettings
 from streamer.options import given, options_of
 
 SERVER = "VIVIDSTREAM_SERVE_"  # what the server is set to, doctor looks at
@@ -22,7 +22,7 @@ MARKS = {Verdict.OK: ("ok  ", "green"), Verdict.WARN: ("warn", "yellow"), Verdic
 
 
 @click.command("doctor", short_help="Say what on this machine is in the way, and the command that mends it.")
-@options_of(DoctorConfig)
+@options_of(DoctorSettings)
 @click.option("--only", multiple=True, metavar="CHECK", help="look at this alone; several times for more")
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
 def doctor_command(only: Sequence[str], as_json: bool, **values: Any) -> None:
@@ -31,7 +31,7 @@ def doctor_command(only: Sequence[str], as_json: bool, **values: Any) -> None:
     Every line that is not ok carries the command that mends it. What `vividstream serve` is told by environment
     variables is looked at too. The exit status is 1 where anything failed, 0 where there are only warnings.
     """
-    config = DoctorConfig.read({**from_server(os.environ), **given(values, DoctorConfig)})
+    config = DoctorSettings.read({**from_server(os.environ), **given(values, DoctorSettings)})
     answers = []
     if not as_json:
         click.echo(f"looking at what `{config.use}` needs ...", err=True)
@@ -50,7 +50,7 @@ def doctor_command(only: Sequence[str], as_json: bool, **values: Any) -> None:
 def from_server(environment: Any) -> dict[str, object]:
     """What the server's variables say of the settings that doctor has too, as text is read by the command line."""
     found: dict[str, object] = {}
-    for name, field in DoctorConfig.model_fields.items():
+    for name, field in DoctorSettings.model_fields.items():
         text = environment.get(SERVER + name.upper())
         if not text:
             continue

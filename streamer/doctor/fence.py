@@ -23,7 +23,7 @@ from typing import IO, Any
 
 from streamer.doctor.checks import Check
 from streamer.doctor.finding import Found, fail, from_json, quoted, warn
-from streamer.doctor.settings import DoctorConfig
+from streamer.doctor.settings import DoctorSettings
 
 START_S = 40.0  # a child's imports, on a busy machine
 CHILD = (sys.executable, "-m", "streamer.doctor.child")
@@ -42,7 +42,7 @@ class Crashed(Exception):
     """The child died or said something else than agreed; the message says which."""
 
 
-def run_fenced(checks: Sequence[Check], config: DoctorConfig, command: Sequence[str] = CHILD) -> Iterator[Answer]:
+def run_fenced(checks: Sequence[Check], config: DoctorSettings, command: Sequence[str] = CHILD) -> Iterator[Answer]:
     """The answer of every check, in order. Takes `config.limit_s` at most; raises nothing of a check's."""
     end_s = time.monotonic() + config.limit_s
     left = list(checks)
@@ -57,7 +57,7 @@ def run_fenced(checks: Sequence[Check], config: DoctorConfig, command: Sequence[
 
 
 class _Child:
-    def __init__(self, checks: Sequence[Check], config: DoctorConfig, command: Sequence[str]) -> None:
+    def __init__(self, checks: Sequence[Check], config: DoctorSettings, command: Sequence[str]) -> None:
         self.over = False
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 closed with the child
         self._process = subprocess.Popen(

@@ -21,7 +21,7 @@ from aioice.turn import create_turn_endpoint
 
 from engines import SettingError
 from streamer.doctor.finding import Found, fail, ok, quoted, warn
-from streamer.doctor.settings import DoctorConfig
+from streamer.doctor.settings import DoctorSettings
 from streamer.signalling.ice import turn_credentials
 
 ANSWER_S = 5.0
@@ -31,7 +31,7 @@ WRONG_SECRET, FORBIDDEN, QUOTA, NO_CAPACITY = 401, 403, 486, 508
 Place = tuple[str, int]
 
 
-def port(config: DoctorConfig) -> Iterator[Found]:
+def port(config: DoctorSettings) -> Iterator[Found]:
     """Whether the server's TCP port is free."""
     where = f"{config.host} port {config.port}"
     if config.port == 0:
@@ -55,7 +55,7 @@ def port(config: DoctorConfig) -> Iterator[Found]:
         yield ok(f"{where} is free")
 
 
-def udp(config: DoctorConfig) -> Iterator[Found]:
+def udp(config: DoctorSettings) -> Iterator[Found]:
     """Whether calls get UDP ports."""
     if config.udp_range is None:
         try:
@@ -80,7 +80,7 @@ def udp(config: DoctorConfig) -> Iterator[Found]:
         yield ok(f"{says}; the firewall has to let them in")
 
 
-def relay(config: DoctorConfig) -> Iterator[Found]:
+def relay(config: DoctorSettings) -> Iterator[Found]:
     """STUN is asked for this machine's address, TURN for a real allocation with credentials as calls get them."""
     if config.ice_server is None and config.turn_server is None:
         yield ok("no STUN or TURN server is set: calls from this network only, unless the server has a public address")
@@ -198,7 +198,7 @@ def read_address(server: str) -> tuple[str, Place, str]:
     return scheme, (host.strip("[]"), int(number or usual)), transport or ("tcp" if secured else "udp")
 
 
-def certificate(config: DoctorConfig) -> Iterator[Found]:
+def certificate(config: DoctorSettings) -> Iterator[Found]:
     """What https would use."""
     if config.certificate is None:
         if config.key is not None:
@@ -224,7 +224,7 @@ def certificate(config: DoctorConfig) -> Iterator[Found]:
     yield _judged(config, data)
 
 
-def _judged(config: DoctorConfig, pem: bytes) -> Found:
+def _judged(config: DoctorSettings, pem: bytes) -> Found:
     from cryptography import x509
 
     first = x509.load_pem_x509_certificates(pem)[0]

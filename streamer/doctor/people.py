@@ -20,7 +20,7 @@ from engines import (
     records_directory,
 )
 from streamer.doctor.finding import Found, fail, ok, quoted, warn
-from streamer.doctor.settings import DoctorConfig
+from streamer.doctor.settings import DoctorSettings
 
 PCI, NVIDIA, DISPLAY = Path("/sys/bus/pci/devices"), "0x10de", "0x03"
 LEAST_DRIVER = 580  # CUDA 13, which torch 2.13 and CuPy 13 for CUDA 13 are built for
@@ -28,7 +28,7 @@ SMOOTH_FPS, LEAST_FPS = 24.0, 10.0
 SHARE_DRAWN = 0.9
 
 
-def gpu(config: DoctorConfig) -> Iterator[Found]:
+def gpu(config: DoctorSettings) -> Iterator[Found]:
     """The NVIDIA GPU, asked of its driver."""
     found = find_gpu()
     if found is not None:
@@ -58,7 +58,7 @@ def nvidia_cards() -> bool:
     return False
 
 
-def engine_store(config: DoctorConfig) -> Iterator[Found]:
+def engine_store(config: DoctorSettings) -> Iterator[Found]:
     """The engines that were built here."""
     try:
         store = built_engines()
@@ -75,7 +75,7 @@ def engine_store(config: DoctorConfig) -> Iterator[Found]:
         yield ok("no learned engine is built; `proxy` draws without", **facts)
 
 
-def identities(config: DoctorConfig) -> Iterator[Found]:
+def identities(config: DoctorSettings) -> Iterator[Found]:
     """Whose faces can be worn; the installation's key."""
     store = IdentityStore(config.identities_dir)
     try:
@@ -109,7 +109,7 @@ def identities(config: DoctorConfig) -> Iterator[Found]:
         yield fail("no identity can be worn", "vividstream identities")
 
 
-def bench(config: DoctorConfig) -> Iterator[Found]:
+def bench(config: DoctorSettings) -> Iterator[Found]:
     """The engine that `auto` takes, drawing a puppet for some seconds."""
     if config.bench_s == 0:
         yield ok("not measured (--bench-s 0)")

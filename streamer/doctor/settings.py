@@ -13,7 +13,7 @@ from engines import StrictModel
 Use = Literal["all", "serve", "camera", "join", "file"]
 
 
-class DoctorConfig(StrictModel):
+class DoctorSettings(StrictModel):
     """`vividstream doctor`: what is meant to run here, and what it was set to. The rest as for `vividstream serve`."""
 
     use: Use = Field("all", description="look only at what this command needs")

@@ -17,7 +17,7 @@ from typing import Literal
 
 from engines import IdentityStore, built_engines, free_memory_bytes, records_directory
 from streamer.doctor.finding import Found, fail, ok, quoted, warn
-from streamer.doctor.settings import DoctorConfig
+from streamer.doctor.settings import DoctorSettings
 
 PACKAGE = "vividstream"
 OLDEST, NEWEST = (3, 11), (3, 12)
@@ -27,7 +27,7 @@ LEAST_DISK_BYTES, USUAL_DISK_BYTES = 200e6, 2e9
 PROBE_BYTES = 1 << 20
 
 
-def python(config: DoctorConfig) -> Iterator[Found]:
+def python(config: DoctorSettings) -> Iterator[Found]:
     """The interpreter."""
     here = sys.version_info[:2]
     says = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}, vividstream {_own()}"
@@ -39,7 +39,7 @@ def python(config: DoctorConfig) -> Iterator[Found]:
         yield ok(says, python=platform.python_version(), system=platform.platform(), vividstream=_own())
 
 
-def libraries(config: DoctorConfig) -> Iterator[Found]:
+def libraries(config: DoctorSettings) -> Iterator[Found]:
     """What the base installation requires, by its own metadata."""
     missing, other, found = [], [], {}
     for line in requires(PACKAGE) or ():
@@ -63,7 +63,7 @@ def libraries(config: DoctorConfig) -> Iterator[Found]:
         yield ok(f"{len(found)} libraries in the versions that were tried: {shown}, ...", versions=found)
 
 
-def codecs(config: DoctorConfig) -> Iterator[Found]:
+def codecs(config: DoctorSettings) -> Iterator[Found]:
     """Whether pictures can be coded and decoded."""
     import av
 
@@ -90,7 +90,7 @@ def codecs(config: DoctorConfig) -> Iterator[Found]:
     yield ok(f"H.264, VP8, MJPEG and Opus by PyAV {av.__version__}")
 
 
-def memory(config: DoctorConfig) -> Iterator[Found]:
+def memory(config: DoctorSettings) -> Iterator[Found]:
     """Main memory that is left."""
     free = free_memory_bytes()
     if not free:
@@ -106,7 +106,7 @@ def memory(config: DoctorConfig) -> Iterator[Found]:
         yield ok(says, free_bytes=free)
 
 
-def disk(config: DoctorConfig) -> Iterator[Found]:
+def disk(config: DoctorSettings) -> Iterator[Found]:
     """Where things are kept: whether they can be written, and how much there is room for."""
     places = {
         "identities": IdentityStore(config.identities_dir).directory,
@@ -137,7 +137,7 @@ def disk(config: DoctorConfig) -> Iterator[Found]:
         yield ok(f"room: {', '.join(fine)}")
 
 
-def runtimes(config: DoctorConfig) -> Iterator[Found]:
+def runtimes(config: DoctorSettings) -> Iterator[Found]:
     """What executes learned engines."""
     from engines import find_gpu
 

@@ -24,7 +24,7 @@ from engines import IdentityStore
 from streamer.doctor import browser, cameras, network, people, system
 from streamer.doctor.checks import CHECKS, checks_for
 from streamer.doctor.finding import Found, Verdict, fail
-from streamer.doctor.settings import DoctorConfig
+from streamer.doctor.settings import DoctorSettings
 from tests.conftest import lacking
 
 SECRET = "made up for this test"
@@ -59,16 +59,16 @@ def test_every_command_looks_at_something_and_all_at_everything() -> None:
 def test_a_port_in_use_is_named_with_who_uses_it() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         number = other.getsockname()[1]
-        found = only(network.port(DoctorConfig(port=number)))
+        found = only(network.port(DoctorSettings(port=number)))
     assert found.verdict is Verdict.FAIL
     assert f"port {number} is in use by " in found.says
     assert f"process {os.getpid()}" in found.says
     assert "vividstream serve --host 127.0.0.1 --port " in found.mend
-    assert only(network.port(DoctorConfig(port=number))).verdict is Verdict.OK
+    assert only(network.port(DoctorSettings(port=number))).verdict is Verdict.OK
 
 
 def test_an_address_of_another_machine_is_no_place_to_listen() -> None:
-    found = only(network.port(DoctorConfig(host="192.0.2.1")))
+    found = only(network.port(DoctorSettings(host="192.0.2.1")))
     assert found.verdict is Verdict.FAIL
     assert "192.0.2.1" in found.says
 
@@ -77,11 +77,11 @@ def test_udp_ports_that_are_taken_are_counted() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind(("", 0))
         number = other.getsockname()[1]
-        taken = only(network.udp(DoctorConfig(udp_ports=f"{number}-{number}")))
+        taken = only(network.udp(DoctorSettings(udp_ports=f"{number}-{number}")))
     assert taken.verdict is Verdict.FAIL
     assert taken.says.startswith("0 of 1 ")
-    assert only(network.udp(DoctorConfig(udp_ports=f"{number}-{number}"))).verdict is Verdict.OK
-    assert only(network.udp(DoctorConfig())).verdict is Verdict.OK
+    assert only(network.udp(DoctorSettings(udp_ports=f"{number}-{number}"))).verdict is Verdict.OK
+    assert only(network.udp(DoctorSettings())).verdict is Verdict.OK
 
 
 # STUN and TURN
@@ -108,7 +108,7 @@ def coturn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     )  # fmt: skip
     end_s = time.monotonic() + 20
     while time.monotonic() < end_s:
-        if only(network.relay(DoctorConfig(ice_server=f"stun:127.0.0.1:{number}"))).verdict is Verdict.OK:
+        if only(network.relay(DoctorSettings(ice_server=f"stun:127.0.0.1:{number}"))).verdict is Verdict.OK:
             break
     yield number
     process.terminate()
@@ -118,20 +118,20 @@ def coturn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 def test_a_real_relay_is_asked_for_a_real_allocation(coturn: int, transport: str) -> None:
     server = f"turn:127.0.0.1:{coturn}?transport={transport}"
-    found = only(network.relay(DoctorConfig(turn_server=server, turn_secret=SECRET)))
+    found = only(network.relay(DoctorSettings(turn_server=server, turn_secret=SECRET)))
     assert found.verdict is Verdict.OK, found.says
     assert "relays by 127.0.0.1:" in found.says
 
 
 def test_a_wrong_secret_is_told_from_a_dead_server(coturn: int) -> None:
-    found = only(network.relay(DoctorConfig(turn_server=f"turn:127.0.0.1:{coturn}", turn_secret="another one")))
+    found = only(network.relay(DoctorSettings(turn_server=f"turn:127.0.0.1:{coturn}", turn_secret="another one")))
     assert found.verdict is Verdict.FAIL
     assert "refuses the credentials (401)" in found.says
     assert "static-auth-secret" in found.mend
 
 
 def test_a_stun_server_says_where_this_machine_is(coturn: int) -> None:
-    found = only(network.relay(DoctorConfig(ice_server=f"stun:127.0.0.1:{coturn}")))
+    found = only(network.relay(DoctorSettings(ice_server=f"stun:127.0.0.1:{coturn}")))
     assert (found.verdict, found.facts["address"]) == (Verdict.OK, "127.0.0.1")
 
 
@@ -139,7 +139,7 @@ def test_a_stun_server_says_where_this_machine_is(coturn: int) -> None:
 def test_a_relay_that_is_not_there_fails_in_time(monkeypatch: pytest.MonkeyPatch, server: str) -> None:
     monkeypatch.setattr(network, "ANSWER_S", 1.0)
     began_s = time.monotonic()
-    found = only(network.relay(DoctorConfig(turn_server=server, turn_secret=SECRET)))
+    found = only(network.relay(DoctorSettings(turn_server=server, turn_secret=SECRET)))
     assert found.verdict is Verdict.FAIL
     assert time.monotonic() - began_s < network.ANSWER_S + 3
 
@@ -150,8 +150,8 @@ def test_a_relay_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) 
         silent.bind(("127.0.0.1", 0))
         number = silent.getsockname()[1]
         for config in (
-            DoctorConfig(ice_server=f"stun:127.0.0.1:{number}"),
-            DoctorConfig(turn_server=f"turn:127.0.0.1:{number}", turn_secret=SECRET),
+            DoctorSettings(ice_server=f"stun:127.0.0.1:{number}"),
+            DoctorSettings(turn_server=f"turn:127.0.0.1:{number}", turn_secret=SECRET),
         ):
             found = only(network.relay(config))
             assert found.verdict is Verdict.FAIL
@@ -163,7 +163,7 @@ def test_a_relay_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) 
     "server", ["turn:", "http://a", "turn:h:0", "turn:h:70000", "turn:h:1?transport=sctp", "turn:h h"]
 )
 def test_what_is_no_address_is_said_to_be_none(server: str) -> None:
-    found = only(network.relay(DoctorConfig(turn_server=server, turn_secret=SECRET)))
+    found = only(network.relay(DoctorSettings(turn_server=server, turn_secret=SECRET)))
     assert "is no address of a STUN or TURN server" in found.says
 
 
@@ -207,7 +207,7 @@ def test_a_certificate_is_judged(
     tmp_path: Path, days_from: int, days_to: int, issuer: str, verdict: Verdict, says: str
 ) -> None:
     with certificate(tmp_path, days_from, days_to, issuer) as (pem, key):
-        found = only(network.certificate(DoctorConfig(certificate=pem, key=key)))
+        found = only(network.certificate(DoctorSettings(certificate=pem, key=key)))
     assert (found.verdict, says in found.says) == (verdict, True), found.says
 
 
@@ -215,9 +215,9 @@ def test_a_certificate_that_cannot_be_used_is_a_sentence(tmp_path: Path) -> None
     broken = tmp_path / "broken.pem"
     broken.write_text("no certificate", encoding="utf-8")
     for config in (
-        DoctorConfig(certificate=broken),
-        DoctorConfig(certificate=tmp_path / "missing.pem"),
-        DoctorConfig(key=broken),
+        DoctorSettings(certificate=broken),
+        DoctorSettings(certificate=tmp_path / "missing.pem"),
+        DoctorSettings(key=broken),
     ):
         found = only(network.certificate(config))
         assert found.verdict is Verdict.FAIL
@@ -227,10 +227,10 @@ def test_a_certificate_that_cannot_be_used_is_a_sentence(tmp_path: Path) -> None
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "face.example"])
 def test_the_command_that_makes_a_certificate_makes_one(tmp_path: Path, host: str) -> None:
-    told = only(network.certificate(DoctorConfig(host=host)))
+    told = only(network.certificate(DoctorSettings(host=host)))
     assert told.verdict is Verdict.WARN
     subprocess.run(told.mend, shell=True, cwd=tmp_path, check=True, capture_output=True)
-    made = DoctorConfig(host=host, certificate=tmp_path / "certificate.pem", key=tmp_path / "key.pem")
+    made = DoctorSettings(host=host, certificate=tmp_path / "certificate.pem", key=tmp_path / "key.pem")
     assert "signed by itself" in only(network.certificate(made)).says
 
 
@@ -251,7 +251,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_is_found_before_somebody_loses_an_identity(small_disk: Path) -> None:
-    found = [one for one in system.disk(DoctorConfig(identities_dir=small_disk)) if one.verdict is Verdict.FAIL]
+    found = [one for one in system.disk(DoctorSettings(identities_dir=small_disk)) if one.verdict is Verdict.FAIL]
     assert [one.says.split(" (")[0] for one in found] == [f"identities: the disk of {small_disk} is full"]
     assert "filler" in subprocess.run(found[0].mend, shell=True, capture_output=True, text=True, check=False).stdout
     assert sorted(path.name for path in small_disk.iterdir()) == ["filler"]  # nothing of ours is left
@@ -259,14 +259,14 @@ def test_a_full_disk_is_found_before_somebody_loses_an_identity(small_disk: Path
 
 def test_a_folder_that_nobody_may_write_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIVIDSTREAM_RECORDS", "/proc/sys")
-    found = judged(system.disk(DoctorConfig(identities_dir=tmp_path)), Verdict.FAIL)
+    found = judged(system.disk(DoctorSettings(identities_dir=tmp_path)), Verdict.FAIL)
     assert "keys and logs: /proc/sys cannot be written to" in found.says
 
 
 def test_a_damaged_identity_is_named_and_can_be_made_anew(tmp_path: Path) -> None:
     (tmp_path / "anna.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0 not an identity")
     (tmp_path / "bert.safetensors").write_bytes(b"")
-    found = list(people.identities(DoctorConfig(identities_dir=tmp_path)))
+    found = list(people.identities(DoctorSettings(identities_dir=tmp_path)))
     failed = {one.says.split()[0]: one for one in found if one.verdict is Verdict.FAIL}
     assert failed.keys() == {"anna", "bert"}
     assert failed["anna"].mend == "vividstream enroll anna --image PHOTO.jpg --overwrite"
@@ -276,20 +276,20 @@ def test_a_damaged_identity_is_named_and_can_be_made_anew(tmp_path: Path) -> Non
 def test_a_broken_key_of_the_installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIVIDSTREAM_RECORDS", str(tmp_path / "records"))
     (tmp_path / "records").mkdir()
-    assert not [one for one in people.identities(DoctorConfig()) if one.verdict is not Verdict.OK]
+    assert not [one for one in people.identities(DoctorSettings()) if one.verdict is not Verdict.OK]
     (key,) = (tmp_path / "records").glob("*.pem")
     key.write_text("no key", encoding="utf-8")
-    found = judged(people.identities(DoctorConfig()), Verdict.FAIL)
+    found = judged(people.identities(DoctorSettings()), Verdict.FAIL)
     assert "the installation's key" in found.says
     subprocess.run(found.mend, shell=True, check=True)
-    assert not [one for one in people.identities(DoctorConfig()) if one.verdict is not Verdict.OK]
+    assert not [one for one in people.identities(DoctorSettings()) if one.verdict is not Verdict.OK]
 
 
 def test_an_engine_that_is_broken_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIVIDSTREAM_ENGINES_STORE", str(tmp_path))
-    assert "no learned engine is built" in only(people.engine_store(DoctorConfig())).says
+    assert "no learned engine is built" in only(people.engine_store(DoctorSettings())).says
     (tmp_path / ("0123456789abcdef" * 4)).mkdir()
-    found = only(people.engine_store(DoctorConfig()))
+    found = only(people.engine_store(DoctorSettings()))
     assert (found.verdict, found.mend) == (Verdict.FAIL, "vividstream engines prune")
     assert "`" not in found.says
 
@@ -298,9 +298,9 @@ def test_an_engine_that_is_broken_is_named(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_the_libraries_of_this_installation_are_those_that_were_tried() -> None:
-    assert [one.verdict for one in system.libraries(DoctorConfig())] == [Verdict.OK]
-    assert [one.verdict for one in system.codecs(DoctorConfig())] == [Verdict.OK]
-    assert [one.verdict for one in system.python(DoctorConfig())] == [Verdict.OK]
+    assert [one.verdict for one in system.libraries(DoctorSettings())] == [Verdict.OK]
+    assert [one.verdict for one in system.codecs(DoctorSettings())] == [Verdict.OK]
+    assert [one.verdict for one in system.python(DoctorSettings())] == [Verdict.OK]
 
 
 @pytest.mark.parametrize(
@@ -324,14 +324,14 @@ def test_versions_are_compared_as_numbers(found: str, rule: str, holds: bool) ->
 
 def test_both_onnxruntimes_at_once_are_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(system, "installed", {"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.31.1"}.get)
-    found = only(system.runtimes(DoctorConfig()))
+    found = only(system.runtimes(DoctorSettings()))
     assert (found.verdict, "uninstall -y onnxruntime onnxruntime-gpu" in found.mend) == (Verdict.FAIL, True)
 
 
 @pytest.mark.skipif(sys.platform != "linux" or bool(cameras.nodes()), reason="for a machine without cameras")
 def test_no_camera_and_no_module() -> None:
-    assert "no camera: connect one" in only(cameras.cameras(DoctorConfig())).says
-    found = only(cameras.loopback(DoctorConfig()))
+    assert "no camera: connect one" in only(cameras.cameras(DoctorSettings())).says
+    found = only(cameras.loopback(DoctorSettings()))
     assert found.verdict is Verdict.FAIL
     assert "modprobe v4l2loopback" in found.mend
     assert "exclusive_caps=1" in found.mend
@@ -340,7 +340,7 @@ def test_no_camera_and_no_module() -> None:
 def test_without_the_extra_there_is_no_camera_on_windows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "pyvirtualcam.py").write_text("raise ImportError('hidden')\n", encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    found = only(cameras.foreign(DoctorConfig()))
+    found = only(cameras.foreign(DoctorSettings()))
     assert (found.verdict, found.mend) == (Verdict.FAIL, 'pip install "vividstream[virtualcam]"')
 
 
@@ -352,7 +352,7 @@ def test_chromium_says_which_cameras_it_lists(chromium: str) -> None:
 
 
 def test_the_speed_is_measured_and_the_engine_named() -> None:
-    found = only(people.bench(DoctorConfig(bench_s=0.3)))
+    found = only(people.bench(DoctorSettings(bench_s=0.3)))
     assert found.facts["engine"] == "proxy"
     assert found.facts["drawn"] == found.facts["frames"] > 0
     assert found.says.startswith("proxy: ")
@@ -360,5 +360,5 @@ def test_the_speed_is_measured_and_the_engine_named() -> None:
 
 def test_identities_are_those_of_the_folder() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        found = only(people.identities(DoctorConfig(identities_dir=Path(folder))))
+        found = only(people.identities(DoctorSettings(identities_dir=Path(folder))))
     assert found.facts["names"] == list(IdentityStore(None).built_in())

@@ -18,7 +18,7 @@ from streamer.doctor.checks import CHECKS, Check
 from streamer.doctor.command import doctor_command, from_server
 from streamer.doctor.fence import Answer, run_fenced
 from streamer.doctor.finding import Verdict, ok
-from streamer.doctor.settings import DoctorConfig
+from streamer.doctor.settings import DoctorSettings
 
 BAD_CHILD = """
     import ctypes, os, sys, time
@@ -59,7 +59,7 @@ def says(answer: Answer) -> str:
 
 def test_a_check_that_crashes_hangs_or_raises_is_a_line_and_the_next_one_is_run(bad_child: tuple[str, ...]) -> None:
     checks = [*named("crash", "raises", "prints", "strange"), *named("hang", limit_s=0.5), *named("leave")]
-    answers = list(run_fenced(checks, DoctorConfig(), bad_child))
+    answers = list(run_fenced(checks, DoctorSettings(), bad_child))
     found = [says(answer) for answer in answers]
     assert found == [
         "crash: fail the check itself failed: SIGSEGV",
@@ -76,7 +76,7 @@ def test_a_check_that_crashes_hangs_or_raises_is_a_line_and_the_next_one_is_run(
 
 def test_the_whole_takes_no_longer_than_it_may(bad_child: tuple[str, ...]) -> None:
     began_s = time.monotonic()
-    answers = list(run_fenced(named("hang", "fine", "hang", limit_s=60.0), DoctorConfig(limit_s=5), bad_child))
+    answers = list(run_fenced(named("hang", "fine", "hang", limit_s=60.0), DoctorSettings(limit_s=5), bad_child))
     assert time.monotonic() - began_s < 8
     assert answers[0].found[0].verdict is Verdict.FAIL
     assert [answer.found[0].says for answer in answers[1:]] == ["not looked at: the time was up"] * 2
@@ -85,7 +85,7 @@ def test_the_whole_takes_no_longer_than_it_may(bad_child: tuple[str, ...]) -> No
 def test_a_child_that_does_not_start_is_a_line(tmp_path: Path) -> None:
     script = tmp_path / "none.py"
     script.write_text("raise SystemExit('no libraries')", encoding="utf-8")
-    (answer,) = run_fenced(named("fine"), DoctorConfig(), (sys.executable, str(script)))
+    (answer,) = run_fenced(named("fine"), DoctorSettings(), (sys.executable, str(script)))
     assert answer.found[0].says == "the check itself failed: exit status 1: no libraries"
 
 

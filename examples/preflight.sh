@@ -1,0 +1,14 @@
+#!/bin/sh
+# Starts the server only on a machine that is fit for it: ./preflight.sh [OPTIONS OF vividstream serve ...]
+# What failed is printed, a line each with the command that mends it; warnings are passed over.
+set -eu
+report=$(vividstream doctor --use serve --bench-s 2 --json) || {
+    printf '%s' "$report" | python3 -c '
+import json, sys
+for line in json.load(sys.stdin)["findings"]:
+    if line["verdict"] == "fail":
+        print("{check}: {says}\n    {mend}".format(**line))
+'
+    exit 1
+}
+exec vividstream serve "$@"
