@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeVar
@@ -72,8 +73,14 @@ class Commands(click.Group):
         return command
 
 
-def _plugged_in() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=COMMANDS_GROUP)}
+def _plugged_in() -> Mapping[str, EntryPoint]:
+    return _found_by(entry_points)
+
+
+@cache
+def _found_by(find: Callable[..., Iterable[EntryPoint]]) -> Mapping[str, EntryPoint]:
+    """Looked for once: 50 ms of a busy disk, and asked for at every command's name."""
+    return {point.name: point for point in find(group=COMMANDS_GROUP)}
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

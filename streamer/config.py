@@ -134,8 +134,8 @@ class ServerConfig(StrictModel):
             return False
 
     def resolve(self) -> Self:
-        """The complete settings: a server that other machines can reach always has a token."""
-        if self.token is not None or self.is_loopback:
+        """The complete settings: a server that other machines can reach always has a token, or a file of them."""
+        if self.token is not None or self.guard.token_file is not None or self.is_loopback:
             return self
         return self.model_copy(update={"token": secrets.token_urlsafe(24)})
 

@@ -53,7 +53,7 @@ def expected(setting: Setting) -> str:
     """In words, what values the setting takes."""
     option, kind = setting.option, setting.option.type
     if isinstance(kind, click.Choice):
-        words = "one of " + ", ".join(f'"{choice}"' for choice in kind.choices)
+        words = "one of " + ", ".join(_plainly(choice) for choice in kind.choices)
     elif isinstance(kind, (click.Path, click.File)):
         words = "a path in quotes"
     else:
@@ -84,6 +84,8 @@ def _python_kind(option: click.Option) -> type:
 
 
 def _fits(option: click.Option, part: object) -> bool:
+    if isinstance(option.type, click.Choice):
+        return type(part) in {type(choice) for choice in option.type.choices}
     kind = _python_kind(option)
     if kind is float:
         return isinstance(part, (int, float)) and not isinstance(part, bool) and math.isfinite(part)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """Values by the shared section that they belong to (settings_file.tree.SHARED)."""
+    """Values by the section of the file that they could stand in."""
 
     what: str
     values: Mapping[str, Mapping[str, object]]
@@ -16,8 +16,11 @@ class Preset:
 
 PRESETS: Mapping[str, Preset] = {
     "low-latency": Preset(
-        "a picture is coded in the least time; the line carries more for the same look",
-        {"encoding": {"h264_preset": "ultrafast", "vp8_speed": 16, "start_kbps": 1500}},
+        "a picture is worked on for the least time; for the same look the line carries more",
+        {
+            "encoding": {"h264_preset": "ultrafast", "vp8_speed": 16, "start_kbps": 1500},
+            "camera": {"size": "640x480"},
+        },
     ),
     "quality": Preset(
         "the best look, where there is time and a good line",
@@ -25,6 +28,15 @@ PRESETS: Mapping[str, Preset] = {
     ),
     "laptop": Preset(
         "the least processor time: two cores that other programs need too",
-        {"encoding": {"h264_preset": "ultrafast", "vp8_speed": 16, "encoder_threads": 1, "max_kbps": 1500}},
+        {
+            "encoding": {"h264_preset": "ultrafast", "vp8_speed": 16, "encoder_threads": 1, "max_kbps": 1500},
+            "camera": {"size": "640x480"},
+        },
     ),
 }
+
+
+def preset_value(preset: str | None, sections: Sequence[str], name: str) -> object:
+    """What the preset says of the setting in one of its sections; None: nothing."""
+    values = PRESETS[preset].values if preset else {}
+    return next((values[one][name] for one in sections if one in values and name in values[one]), None)

@@ -108,11 +108,14 @@ def read(path: Path) -> SettingsFile:
         raise SettingError(f"{path}, line {line}: not TOML: {_PLACE.sub('', str(error))}") from error
     except RecursionError as error:
         raise SettingError(f"{path}: nested too deeply; this is no settings file") from error
-    return SettingsFile(path, values, dict(line_numbers(text)))
+    lines: dict[Where, int] = {}
+    for where, number in line_numbers(text):
+        lines.setdefault(where, number)
+    return SettingsFile(path, values, lines)
 
 
 def line_numbers(text: str) -> Iterator[tuple[Where, int]]:
-    """Where every section and every key of a valid document begins, by tomllib itself.
+    """Where every section and every key of a valid document is named, by tomllib itself; a section more than once.
 
     A statement is as many lines as it takes until they are TOML on their own.
     """
