@@ -47,7 +47,7 @@ LOOK_S = 0.25  # how often it is looked at who watches
 IDLE_S = 2.0  # nobody has watched for so long: the source is closed
 IDLE_CARD_S = 1.0  # how often the card is written for nobody, so that who comes gets a picture at once
 REOPEN_S = 2.0  # how often a sink that is gone is tried again
-ENDED_CARD_S = 1.0  # for how long the card is shown after the last picture of a file
+ENDED_CARD_S = 0.7  # for how long the card is shown after the last picture of a file
 CARD_TEXT = "One moment, please"
 UNSIZED_PX = (640, 480)  # of the card, while no picture has said how large it is
 
@@ -428,7 +428,7 @@ class Live:
     def _changed(self) -> None:
         """The source is in another state."""
         if self._source.status.state is SourceState.ENDED and not self._closing.is_set():
-            threading.Timer(ENDED_CARD_S, self._over.set).start()
+            threading.Timer(self._plan.hold_s + ENDED_CARD_S, self._over.set).start()
 
     def _show(self) -> None:
         """The output thread: the newest picture while it is young, else the card."""

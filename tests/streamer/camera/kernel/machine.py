@@ -109,8 +109,9 @@ def booted(work: Path) -> Iterator[Machine]:
         "HOME": "/run", "TMPDIR": "/run", "XDG_RUNTIME_DIR": "/run/user", "PATH": os.environ["PATH"],
         "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "2", "OUT": "/run/out",
         # What was compiled on this machine is found inside: the emulated processor is another one.
-        "NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(_compiled(work)),
+        "NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": "/run/out/numba",
     }  # fmt: skip
+    _compile(out / "numba")
     lines = [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]
     lines += [
         f"cd {shlex.quote(str(ROOT))}",
@@ -160,12 +161,10 @@ def _initrd(kernel: Path, release: str, work: Path) -> Path:
     return initrd
 
 
-def _compiled(work: Path) -> Path:
-    """Kernels of Numba that are used inside, compiled for any processor."""
-    folder = work / "numba"
+def _compile(folder: Path) -> None:
+    """Kernels of Numba that are used inside, for any processor. The folder must be writable inside."""
     environment = {
         **os.environ, "NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(folder),
     }  # fmt: skip
     script = "from tests.streamer.camera.kernel.inside import compile_kernels; compile_kernels()"
     subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT, env=environment)
-    return folder
