@@ -34,6 +34,7 @@ from streamer import config
 from streamer.cli import vividstream
 from streamer.doctor.settings import DoctorSettings
 from streamer.encoding.settings import EncodingSettings
+from streamer.joining.settings import JanusSettings, JoinSettings, LivekitSettings, WhipSettings
 from streamer.telemetry import TelemetrySettings
 
 ROOT = Path(__file__).parent.parent
@@ -53,6 +54,10 @@ MODELS: tuple[type[StrictModel], ...] = (
     config.AgreementSettings,
     config.EnrollConfig,
     config.IdentitiesConfig,
+    JoinSettings,
+    JanusSettings,
+    WhipSettings,
+    LivekitSettings,
     PrepareSettings,
     ExampleSettings,
     BatchSettings,
