@@ -1,4 +1,4 @@
-"""A room of LiveKit: by its own library, in a process and an environment of their own (decision 0NN)."""
+"""A room of LiveKit: by its own library, in a process and an environment of their own (decision 030)."""
 
 from __future__ import annotations
 
