@@ -25,7 +25,7 @@ from streamer.doctor.checks import Check
 from streamer.doctor.finding import Found, fail, from_json, quoted, warn
 from streamer.doctor.settings import DoctorSettings
 
-START_S = 40.0  # a child's imports, on a busy machine
+START_S = 150.0  # a child's imports, on a busy or emulated machine; `limit_s` ends it before
 CHILD = (sys.executable, "-m", "streamer.doctor.child")
 
 
