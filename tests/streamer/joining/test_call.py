@@ -1,0 +1,98 @@
+"""The whole way by the command line: three participants in a real Janus, one swapped, two who look and listen."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks.flash_clip import FPS, write_flash_clip
+from benchmarks.janus_server import find_janus
+from benchmarks.janus_viewer import skews
+from benchmarks.joined_call import CLIP, Scene, scene
+from benchmarks.packet_caller import BEEP_EVERY, beeps_at
+from engines import detect_mark
+from streamer.control import tell
+from tests.conftest import lacking
+from tests.streamer.faces import RawFace, clip_pictures, face_box
+
+MOST_SKEW_S = 0.045
+MOST_LIKE = 0.75  # eyes and mouth move as the real ones do, and the video is sharp: raw pictures reach 0.9 and more
+BACK_S = 5.0
+
+
+@pytest.fixture(scope="module")
+def clip(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if find_janus() is None:
+        lacking("janus")
+    return write_flash_clip(tmp_path_factory.mktemp("clip") / "flash.mkv", shared_data / CLIP)
+
+
+@pytest.mark.long
+@pytest.mark.alone
+@pytest.mark.timeout(400)
+async def test_others_get_the_swapped_face_with_sound_in_step(clip: Path, tmp_path: Path) -> None:
+    raw = clip_pictures(clip)
+    real = RawFace.of(raw, face_box(raw))
+    control = tmp_path / "control.sock"
+    async with scene(tmp_path, clip, "proxy", more=("--control", str(control))) as one:
+        await asyncio.sleep(25.0)
+        for other in one.others:
+            assert [person["display"] for person in other.seen] == ["swapped"]
+            watched = other.watched[-1]
+            rgbs = watched.rgbs()
+            assert len(rgbs) > 50
+            some = rgbs[:: max(len(rgbs) // 60, 1)]
+            likenesses = [real.likeness(rgb) for rgb in some]
+            keep(some[int(np.argmax(likenesses))], "joined-most-like.png")
+            assert max(likenesses) < MOST_LIKE, f"never the real face: {max(likenesses):.2f}"
+            finding = detect_mark(rgbs)
+            assert finding.marked, finding.why
+            backs, beeps = watched.backs(), beeps_at(watched.sounds_back())
+            assert len(watched.sounds_back()) > 10 * BEEP_EVERY
+            found = skews(backs, beeps, backs[0].last_s + 8.0, FPS)
+            assert abs(float(np.median(found))) < MOST_SKEW_S, found
+            keep(rgbs[-1], "joined-before.png")
+        await other_face(one, control)
+        await restart(one)
+    assert one.participant.process.returncode == 130, "Ctrl-C, after it has left"
+    assert "left" in (tmp_path / "participant.txt").read_text(encoding="utf-8")
+
+
+async def other_face(one: Scene, control: Path) -> None:
+    """Another identity in the middle of the call: the others see it, and nothing else in between."""
+    before = one.others[0].watched[-1].rgbs()[-5:]
+    answer = await asyncio.to_thread(tell, control, {"do": "identity", "name": "henrik"})
+    assert answer["ok"], answer
+    await asyncio.sleep(6.0)
+    after = one.others[0].watched[-1].rgbs()[-5:]
+    keep(after[-1], "joined-after.png")
+    change = np.abs(np.mean(before, 0) - np.mean(after, 0))
+    height_px, width_px = change.shape[:2]
+    face = change[height_px // 4 : height_px * 3 // 4, width_px // 3 : width_px * 2 // 3].mean()
+    assert face > 4.0, face
+    refused = await asyncio.to_thread(tell, control, {"do": "engine", "name": "passthrough"})
+    assert not refused["ok"], "the real face is not to be had by a command"
+
+
+async def restart(one: Scene) -> None:
+    """Janus is killed and started again: all are back, and the raw face was never shown."""
+    other, killed_s = one.others[0], time.monotonic()
+    before = len(other.watched)
+    one.server.kill()
+    one.server.start(wait=False)
+    async with asyncio.timeout(30):
+        while len(other.watched) == before:  # noqa: ASYNC110  another program's state
+            await asyncio.sleep(0.02)
+    assert await other.until_pictures(2, 30) - killed_s < BACK_S
+
+
+def keep(rgb: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], name: str) -> None:
+    """For whoever wants to look: below out/, which is ignored by git."""
+    folder = Path(__file__).parents[3] / "out"
+    folder.mkdir(exist_ok=True)
+    Image.fromarray(rgb).save(folder / name)
