@@ -26,7 +26,7 @@ MOST_MANIFEST_BYTES = 4_000_000
 HASH_CHUNK_BYTES = 1 << 20
 
 RuntimeName = Literal["torch", "compiled", "ort", "tensorrt"]
-Precision = Literal["float32", "bfloat16", "float16"]
+Precision = Literal["float32", "bfloat16", "float16", "int8"]
 
 
 class GraphFact(StrictModel):
@@ -94,6 +94,38 @@ class GoldenResult(StrictModel):
     worst: float
 
 
+class FaceLimits(StrictModel):
+    """How far the face may be from the one that float32 draws, inside the mask. Levels are of 255."""
+
+    rms: float
+    most: float = Field(description="99th percentile of the absolute error, levels")
+    colour: float = Field(description="mean distance of colours, Lab dE")
+    tone: float = Field(description="distance of the mean colours, Lab dE")
+    growth: float = Field(description="the largest rms of later frames over that of the first two")
+
+
+class FaceResult(StrictModel):
+    """How far the face was off in one frame, as FaceLimits measures it."""
+
+    frame: int
+    rms: float
+    most: float
+    colour: float
+    tone: float
+
+
+class QuantisedFact(StrictModel):
+    """Of an engine in 8 bits: how it was made, and the gate that it passed."""
+
+    calibration: str = Field(description="what ranges were found on")
+    frames: int = Field(description="how many frames that were")
+    products: int = Field(description="products with weights in the graph of a frame")
+    in_8_bits: int = Field(description="how many of them are computed in 8 bits")
+    kept: tuple[str, ...] = Field(description="weights, or nodes, of the products that stay float32")
+    limits: FaceLimits
+    results: tuple[FaceResult, ...]
+
+
 class GoldenFact(StrictModel):
     """The proof: outputs against eager fp32 torch on stored inputs, frame after frame."""
 
@@ -111,6 +143,7 @@ class EngineManifest(StrictModel):
     files: dict[str, FileFact] = Field(description="every file but this one")
     weights: WeightsFact
     golden: GoldenFact
+    quantised: QuantisedFact | None = Field(None, description="of precision int8 only")
     timings_s: dict[str, float] = Field(description="how long each stage of the build took")
     memory_estimated_bytes: int
     memory_peak_bytes: int = Field(description="most that the building process held; 0 unknown")

@@ -19,7 +19,10 @@ COMPUTE_MAJOR, COMPUTE_MINOR = 75, 76  # cuda.h: CU_DEVICE_ATTRIBUTE_COMPUTE_CAP
 NAME_BYTES = 256
 
 # What changes the code that libraries choose. Numbers of cores, clocks and caches do not.
-CPU_FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "asimd", "bf16", "sve")
+CPU_FEATURES = (
+    "avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16",
+    "asimd", "asimddp", "bf16", "sve",
+)  # fmt: skip
 
 LIBRARIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {

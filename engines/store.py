@@ -314,9 +314,11 @@ def modules(config: SwapperConfig, batch: int, weights: Path) -> dict[str, nn.Mo
 
 def quick_check(loaded: Loaded, folder: Path) -> str:
     """Draws until the window has rolled over once; the first number out of tolerance in words, or empty."""
-    proof = loaded.manifest.golden
-    results = []
+    proof, quantised = loaded.manifest.golden, loaded.manifest.quantised
+    results, faces = [], []
     for name, runtime in loaded.graphs.items():
         stored = golden.read_golden(folder / GOLDEN, name)
-        results += golden.replay(runtime, stored, 2 * loaded.manifest.key.window + 1).results
-    return golden.first_beyond(results, proof.tolerance)
+        rollout = golden.replay(runtime, stored, 2 * loaded.manifest.key.window + 1)
+        results += rollout.results
+        faces += rollout.faces
+    return golden.fault_of(results, proof.tolerance, faces, quantised.limits if quantised else None)

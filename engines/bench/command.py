@@ -25,14 +25,18 @@ PUPPET_FRAMES = 50
 
 @click.command("bench", short_help="Measure what each engine costs on this machine.")
 @click.option(
-    "-e", "--engine", "engines", multiple=True, help="NAME or NAME:RUNTIME, several times [default: all here]"
+    "-e",
+    "--engine",
+    "engines",
+    multiple=True,
+    help="NAME, NAME:RUNTIME or NAME:RUNTIME:PRECISION, several times [default: all here]",
 )
 @click.option("--random-weights", is_flag=True, help="learned engines with weights of nobody's training")
 @click.option("--steps", type=click.IntRange(1, 8), help="denoising steps of one frame")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1")
 @click.option(
     "--precision",
-    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    type=click.Choice(["auto", "float32", "bfloat16", "float16", "int8"]),
     default="auto",
     show_default=True,
     help="of learned engines",
@@ -89,7 +93,8 @@ def bench_command(
 def _all_here(random_weights: bool) -> list[str]:
     """Every engine that can run here: geometry, those built, and with random weights those that torch runs."""
     whole, _ = store.entries(store.default_store())
-    built = [f"{entry.manifest.key.name}:{entry.manifest.key.runtime}" for entry in whole]
+    keys = [entry.manifest.key for entry in whole]
+    built = [f"{key.name}:{key.runtime}" + (":int8" if key.precision == "int8" else "") for key in keys]
     drawn = ["tiny:torch"] if random_weights and find_spec("torch") else []
     return list(dict.fromkeys(["proxy", *drawn, *built]))
 
@@ -98,13 +103,14 @@ def _subject(name: str, random_weights: bool, common: dict[str, Any]) -> Any:
     """Raises UnknownEngine and SettingError, before anything is measured."""
     from engines.bench.measure import Subject
 
-    engine, _, runtime = name.partition(":")
+    engine, runtime, precision = [*name.split(":"), "", ""][:3]
     registry.choose(engine)
     learned = engine in LEARNED
     asked: dict[str, Any] = {"engine": engine}
     if learned:
         asked |= {key: value for key, value in common.items() if value is not None}
         asked |= {"weights": "random" if random_weights else "trained"} | ({"runtime": runtime} if runtime else {})
+        asked |= {"precision": precision} if precision else {}
     elif runtime:
         raise SettingError(f'"{name}": {engine} has no runtime to choose; learned engines are {", ".join(LEARNED)}')
     settings = SwapSettings.read(asked)

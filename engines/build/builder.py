@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from engines import golden, store
-from engines.build import estimate, folders, manifest
+from engines.build import calibration, estimate, folders, manifest, quantise
 from engines.build.compiled_package import build_package
 from engines.build.export_onnx import OPSET, ExportError, export_onnx, exported_program
 from engines.build.inputs import first_inputs
@@ -31,6 +31,7 @@ from engines.engine_manifest import (
     GraphFact,
     KeyFacts,
     Precision,
+    QuantisedFact,
     WeightsFact,
     key_of,
     read_manifest,
@@ -51,8 +52,10 @@ from engines.weights import ModelCard, load_into, write
 if TYPE_CHECKING:
     from torch import nn
 
+FULL = "full.onnx"  # the graph in float32 that one in 8 bits is made of; not kept
 IDENTITY_FRAMES = 2  # it remembers nothing
 MAY_DIFFER = ("schedule.times", "size_px")  # a person may choose them for the same weights
+EIGHT_BIT = "int8"
 WITH_FILES = ("ort", "tensorrt")  # runtimes that open a file of their own, and need no weights beside it
 
 Say = Callable[[str], None]
@@ -70,6 +73,8 @@ class Job:
     modules: Mapping[str, nn.Module] = field(default_factory=dict)
     weights: WeightsFact = field(default_factory=lambda: WeightsFact(source=""))
     weights_sha256: str = ""
+    quantised: quantise.Quantised | None = None
+    held_out: Mapping[str, Array] = field(default_factory=dict)  # inputs of a frame that no range was found on
 
     @property
     def device(self) -> str:
@@ -109,6 +114,14 @@ def _precision(settings: BuildSettings) -> Precision:
     """What `auto` is here. Raises EngineUnavailable where the device cannot compute in what was asked for."""
     if settings.runtime == "tensorrt":
         require_builder()
+    if settings.precision == EIGHT_BIT:
+        if settings.runtime != "ort" or settings.device != "cpu":
+            raise NotBuilt(
+                f"int8 is for ONNX Runtime on a CPU, not for {settings.runtime} on {settings.device}: "
+                "--runtime ort --device cpu, or another --precision"
+            )
+        quantise.require_eight_bit()
+        return EIGHT_BIT
     device = open_device(settings.device)
     if settings.runtime == "ort" and device.type == "cpu":
         if settings.precision in ("auto", "float32"):
@@ -225,10 +238,15 @@ def _export(job: Job) -> dict[str, GraphFact]:
     """Each graph's text, and the file that it is stored in where the runtime opens one."""
     made = {}
     for name, module in job.modules.items():
-        graph = module if job.precision == "float32" else copy.deepcopy(module).to(getattr(torch, job.precision))
+        graph = (
+            module
+            if job.precision in ("float32", EIGHT_BIT)
+            else copy.deepcopy(module).to(getattr(torch, job.precision))
+        )
         if job.settings.runtime == "ort":
             file = f"{name}.onnx"
-            text = manifest.onnx_text_sha256(export_onnx(graph, job.aside / file))
+            exported = job.aside / (FULL if _is_quantised(job, name) else file)
+            text = manifest.onnx_text_sha256(export_onnx(graph, exported))
         elif job.settings.runtime == "tensorrt":
             file, text = f"{name}.plan", manifest.program_text_sha256(named_program(graph))
         elif job.is_package:
@@ -254,9 +272,40 @@ def _key_facts(job: Job, graphs: dict[str, GraphFact]) -> KeyFacts:
         precision=job.precision,
         device="cpu" if settings.device == "cpu" else "cuda",
         versions=versions_of(settings.runtime),
-        machine=manifest.bound_to(settings.runtime, settings.device),
-        options={"opset": OPSET} if settings.runtime == "ort" else {},
+        machine=manifest.bound_to(settings.runtime, settings.device, job.precision),
+        options=_options(job),
     )
+
+
+def _options(job: Job) -> dict[str, str | int | float | bool]:
+    options: dict[str, str | int | float | bool] = {"opset": OPSET} if job.settings.runtime == "ort" else {}
+    return options | ({"calibration": calibration.NAME} if job.precision == EIGHT_BIT else {})
+
+
+def _is_quantised(job: Job, graph: str) -> bool:
+    """A person's graph runs once per person: it stays float32."""
+    return job.precision == EIGHT_BIT and graph == STEP
+
+
+def _quantise(job: Job, graphs: Mapping[str, GraphFact]) -> None:
+    """Makes the graph of a frame one of 8 bits, and keeps a frame apart to hold it against."""
+    from engines.runtimes.ort import OrtRuntime
+
+    full, step = job.aside / FULL, graphs[STEP].spec
+    say, frames = job.progress.step, 0
+    identity = OrtRuntime(job.aside / graphs[IDENTITY].file, graphs[IDENTITY].spec, threads=job.settings.threads)
+    runtime = OrtRuntime(full, step, threads=job.settings.threads)
+    try:
+        *streams, kept_apart = calibration.record(job.config, step, identity)
+        frames = sum(len(stream) for stream in streams)
+        feeds = calibration.with_memories(runtime, streams, job.config.window.sinks, say)
+        job.quantised = quantise.quantise(full, job.aside / graphs[STEP].file, step, feeds)
+    finally:
+        identity.close()
+        runtime.close()
+        full.unlink()
+    assert job.quantised.frames == frames
+    job.held_out = {name: value for name, value in kept_apart[-1].items() if name not in golden.FROM_WINDOW}
 
 
 def _timing_cache(job: Job) -> Path:
@@ -267,6 +316,8 @@ def _timing_cache(job: Job) -> Path:
 
 
 def _open(job: Job, graphs: Mapping[str, GraphFact]) -> dict[str, Runtime]:
+    if job.precision == EIGHT_BIT:
+        _quantise(job, graphs)
     opened = {}
     for name, fact in graphs.items():
         if job.settings.runtime == "tensorrt" or job.is_package:
@@ -290,7 +341,7 @@ def _reference(job: Job) -> dict[str, Golden]:
         module = job.modules[name]
         runtime = store.open_graph("torch", module, spec_of(module), job.device, "float32", job.settings.threads)
         try:
-            inputs = first_inputs(runtime.spec, tokens)
+            inputs = first_inputs(runtime.spec, tokens | (dict(job.held_out) if name == STEP else {}))
             goldens[name] = golden.record(runtime, inputs, job.config.window.sinks, frames, job.progress.step)
         except EngineFault as error:
             raise NotBuilt(f"the network itself gives no numbers, whatever executes it: {error}") from error
@@ -300,31 +351,53 @@ def _reference(job: Job) -> dict[str, Golden]:
     return goldens
 
 
-def _prove(job: Job, runtimes: Mapping[str, Runtime], goldens: Mapping[str, Golden]) -> GoldenFact:
+def _prove(
+    job: Job, runtimes: Mapping[str, Runtime], goldens: Mapping[str, Golden]
+) -> tuple[GoldenFact, QuantisedFact | None]:
     """Holds the engine against the reference. Raises NotBuilt where it draws anything else."""
     tolerance = golden.TOLERANCES[job.precision]
-    results, frame_ms = [], 0.0
+    results, faces, frame_ms = [], [], 0.0
     for name, expected in goldens.items():
         try:
             rollout = golden.replay(runtimes[name], expected, tell=job.progress.step)
         except EngineFault as error:
             raise NotBuilt(f"the engine fails its golden check, and was not kept: {error}") from error
         results += rollout.results
+        faces += rollout.faces
         frame_ms = median(rollout.frame_ms) if name == STEP else frame_ms
-    fault = golden.first_beyond(results, tolerance)
+    limits = golden.FACE_LIMITS if job.quantised else None
+    fault = golden.fault_of(results, tolerance, faces, limits)
     if fault:
-        raise NotBuilt(f"the engine fails its golden check, and was not kept: {fault}")
-    return GoldenFact(
+        remedy = "; it draws as it should in float32: --precision float32" if job.quantised else ""
+        raise NotBuilt(f"the engine fails its golden check, and was not kept: {fault}{remedy}")
+    quantised = None
+    if job.quantised is not None:
+        made = job.quantised
+        quantised = QuantisedFact(
+            calibration=calibration.NAME,
+            frames=made.frames,
+            products=made.products,
+            in_8_bits=made.in_8_bits,
+            kept=made.kept,
+            limits=golden.FACE_LIMITS,
+            results=tuple(faces),
+        )
+    proof = GoldenFact(
         reference=f"torch {torch.__version__} eager float32 on {job.device}",
         frames=job.settings.rollout,
         tolerance=tolerance,
         results=tuple(results),
         ms_per_frame=round(frame_ms, 3),
     )
+    return proof, quantised
 
 
 def _write_manifest(
-    job: Job, facts: KeyFacts, files: dict[str, FileFact], proof: GoldenFact, needed: estimate.Needs
+    job: Job,
+    facts: KeyFacts,
+    files: dict[str, FileFact],
+    proof: tuple[GoldenFact, QuantisedFact | None],
+    needed: estimate.Needs,
 ) -> EngineManifest:
     return manifest.write_manifest(
         job.aside,
@@ -332,7 +405,8 @@ def _write_manifest(
             key=facts,
             files=files,
             weights=job.weights,
-            golden=proof,
+            golden=proof[0],
+            quantised=proof[1],
             timings_s=job.progress.taken_s,
             memory_estimated_bytes=needed.memory_bytes,
             memory_peak_bytes=manifest.peak_memory_bytes(),

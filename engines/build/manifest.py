@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engines.engine_manifest import MANIFEST, EngineManifest, FileFact, RuntimeName, sealed, sha256_of
+from engines.engine_manifest import MANIFEST, EngineManifest, FileFact, Precision, RuntimeName, sealed, sha256_of
 from engines.machine import Machine, this_machine
 
 if TYPE_CHECKING:
@@ -43,14 +43,16 @@ def program_text_sha256(program: torch.export.ExportedProgram) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def bound_to(runtime: RuntimeName, device: str) -> Machine:
+def bound_to(runtime: RuntimeName, device: str, precision: Precision = "float32") -> Machine:
     """The part of this machine that an engine depends on: a GPU with its driver; of a CPU, only what kind it is.
 
     ONNX graphs and weights run on every processor of the kind; what a library makes of them is not stored. Compiled
-    code is, and has the instructions of the CPU that it was compiled on.
+    code is, and has the instructions of the CPU that it was compiled on. A graph in 8 bits is bound to them too: sums
+    that are exact on this processor overflow on one without VNNI.
     """
     here = this_machine(device)
-    return here.model_copy(update={"cpu": ""}) if device == "cpu" and runtime != "compiled" else here
+    any_cpu = device == "cpu" and runtime != "compiled" and precision != "int8"
+    return here.model_copy(update={"cpu": ""}) if any_cpu else here
 
 
 def files_in(folder: Path) -> dict[str, FileFact]:

@@ -26,7 +26,9 @@ class BuildSettings(StrictModel):
     )
     steps: int | None = Field(None, ge=1, le=8, description="denoising steps of a frame")
     size: int | None = Field(None, ge=64, le=2048, description="side of the face in pixels, a multiple of 64")
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="of the networks")
+    precision: Literal["auto", "float32", "bfloat16", "float16", "int8"] = Field(
+        "auto", description="of the networks; int8: of their products, for ONNX Runtime on a CPU"
+    )
     batch: int = Field(1, ge=1, le=64, description="sessions that are computed together")
     device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="where it is to run: cpu, cuda, cuda:1")
     rollout: int = Field(ROLLOUT_FRAMES, ge=2, le=10_000, description="frames of the golden check")

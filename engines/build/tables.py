@@ -10,6 +10,7 @@ import click
 from engines import store
 from engines.build.progress import duration
 from engines.build.verify import Verdict
+from engines.engine_manifest import EngineManifest
 from engines.errors import EngineUnavailable
 from engines.machine import gigabytes, this_machine
 from engines.models import presets
@@ -124,6 +125,7 @@ def manifest_text(entry: Entry) -> str:
         ("weights", f"{weights}, licence: {manifest.weights.licence or 'none'}, sha256 {key.weights_sha256[:16]}"),
         ("proof", f"{worst:.2g} at most off {proof.reference} over {proof.frames} frames"),
         ("", f"allowed: {allowed.first_rms:.2g} in the first frame, {allowed.rollout_rms:.2g} after it"),
+        *_quantised_rows(manifest),
         ("speed", f"{proof.ms_per_frame:.1f} ms a frame while it was built"),
         ("built", f"{manifest.created} in {duration(sum(manifest.timings_s.values()))}"),
         ("by", f"vividstream {manifest.vividstream} {manifest.git_revision[:12]}".rstrip()),
@@ -134,3 +136,20 @@ def manifest_text(entry: Entry) -> str:
         ("again", store.rebuild_command(manifest)),
     ]
     return "\n".join(f"{title:<13}{text}" for title, text in rows)
+
+
+def _quantised_rows(manifest: EngineManifest) -> list[tuple[str, str]]:
+    """Of an engine in 8 bits: what is, what is not, and how far the face is from that of float32."""
+    made = manifest.quantised
+    if made is None:
+        return []
+    worst, most = max(one.rms for one in made.results), max(one.most for one in made.results)
+    colour, limits = max(one.colour for one in made.results), made.limits
+    return [
+        (
+            "8 bits",
+            f"{made.in_8_bits} of {made.products} products, ranges of {made.frames} frames ({made.calibration})",
+        ),
+        ("face", f"{worst:.2g} levels off float32 (rms), 99 % within {most:.2g}, colours dE {colour:.2g}"),
+        ("", f"allowed: {limits.rms:.2g}, {limits.most:.2g}, dE {limits.colour:.2g}"),
+    ]

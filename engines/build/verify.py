@@ -48,13 +48,16 @@ def verify(
 
 def _rollout(entry: Entry, device: str, threads: int | None, tell: Callable[[int, int], None] | None) -> Verdict:
     loaded = store.open_engine(entry, device, threads)
-    results, frame_ms = [], 0.0
+    results, faces, frame_ms = [], [], 0.0
+    quantised = entry.manifest.quantised
     try:
         for name, runtime in loaded.graphs.items():
             rollout = golden.replay(runtime, golden.read_golden(entry.folder / GOLDEN, name), tell=tell)
             results += rollout.results
+            faces += rollout.faces
             frame_ms = median(rollout.frame_ms) if name == store.STEP else frame_ms
     finally:
         loaded.close()
-    fault = golden.first_beyond(results, entry.manifest.golden.tolerance)
+    limits = quantised.limits if quantised else None
+    fault = golden.fault_of(results, entry.manifest.golden.tolerance, faces, limits)
     return Verdict(entry, fault and f"it gives wrong numbers here: {fault}", tuple(results), frame_ms)

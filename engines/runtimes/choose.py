@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from engines.runtimes.torch_graph import Precision
-
+Asked = Literal["auto", "float32", "bfloat16", "float16", "int8"]  # of engines; torch's own have no int8
 RuntimeName = Literal["auto", "torch", "compiled", "ort", "tensorrt"]
 RUNTIMES = ("torch", "compiled", "ort", "tensorrt")
 _SUFFIXES = {".onnx": "ort", ".pt2": "compiled", ".plan": "tensorrt", ".engine": "tensorrt"}
@@ -33,7 +32,7 @@ def open_runtime(
     name: RuntimeName,
     graph: nn.Module | Callable[[torch.dtype], nn.Module] | Path,
     device: str = "cpu",
-    precision: Precision = "auto",
+    precision: Asked = "auto",
     threads: int | None = None,
     spec: GraphSpec | None = None,
 ) -> Opened:
@@ -52,6 +51,11 @@ def open_runtime(
     if name in ("ort", "tensorrt"):
         command = "vividstream engines build --runtime " + name
         raise EngineUnavailable(f"the runtime {name} opens files, and this graph is in memory: {command}")
+    if precision == "int8":
+        raise EngineUnavailable(
+            f"the runtime {name} does not compute in int8; ONNX Runtime does, of a built engine: "
+            "vividstream engines build NAME --runtime ort --precision int8"
+        )
     if importlib.util.find_spec("torch") is None:
         raise EngineUnavailable("torch is not installed: pip install vividstream[train], or vividstream[gpu] for a GPU")
     on_cpu = device == "cpu"
@@ -69,7 +73,7 @@ def open_runtime(
 
 
 def _open_file(
-    name: RuntimeName, path: Path, device: str, precision: Precision, threads: int | None, spec: GraphSpec | None
+    name: RuntimeName, path: Path, device: str, precision: Asked, threads: int | None, spec: GraphSpec | None
 ) -> Opened:
     kind = _SUFFIXES.get(path.suffix)
     if kind is None:
@@ -79,7 +83,10 @@ def _open_file(
     if spec is None:
         raise ValueError(f"{path.name} says nothing of its memories: its spec is needed")
     floats = {memory.kept.dtype for memory in spec.memories}
-    if precision != "auto" and floats - {precision}:
+    stored = "float32" if precision == "int8" else precision  # products are of 8 bits, what is kept of a frame is not
+    if precision == "int8" and kind != "ort":
+        raise EngineUnavailable(f"int8 is for ONNX Runtime on a CPU, and {path.name} is for the runtime {kind}")
+    if precision != "auto" and floats - {stored}:
         raise EngineUnavailable(f"{path.name} was built in {', '.join(sorted(floats))}, and {precision} was asked for")
     reason = "asked for by name" if name == kind else f"auto: {path.name} is for it"
     if kind == "tensorrt":

@@ -47,6 +47,11 @@ def loaded_key(name: str, settings: SwapSettings) -> tuple[object, ...]:
 def open_graphs(name: str, settings: SwapSettings) -> LatentGraphs:
     """Opens the engine. Raises EngineUnavailable, with the command that mends it."""
     wanted = wanted_of(name, settings)
+    if settings.precision == "int8" and settings.runtime not in ("auto", "ort"):
+        raise EngineUnavailable(
+            f"int8 is for ONNX Runtime on a CPU, and the runtime {settings.runtime} was asked for: --runtime ort, or "
+            "another --precision"
+        )
     if random_from_code(settings):
         return _random(wanted, settings)
     loaded = store.load(store.find(wanted), wanted.device)
@@ -62,6 +67,8 @@ def random_from_code(settings: SwapSettings) -> bool:
     To compile for a CPU takes minutes: that is for `vividstream engines build`, not for a call.
     """
     on_gpu = settings.device.startswith("cuda")
+    if settings.precision == "int8":
+        return False  # its ranges are found while it is built
     return settings.weights == "random" and settings.runtime in ("auto", "torch", *(["compiled"] if on_gpu else []))
 
 
