@@ -115,11 +115,11 @@ def loopback(config: DoctorSettings) -> Iterator[Found]:
             yield fail("the module v4l2loopback is not installed: no /dev/video can be written to", install)
         return
     mine = [device for device in devices.devices() if device.is_loopback]
-    version = devices.module_version() or "of unknown version"
+    module = " ".join(filter(None, ("v4l2loopback", devices.module_version())))
     if not mine:
         forbidden = any(not os.access(path, os.W_OK) for path in nodes())
         mend = "sudo usermod -aG video $USER" if forbidden else reload_command(f"/dev/video{NUMBER}")
-        yield fail(f"v4l2loopback {version} is loaded, and none of its devices can be used", mend)
+        yield fail(f"{module} is loaded, and none of its devices can be used", mend)
         return
     for device in mine:
         if not exclusive(device.number) and device.can_capture and device.can_output:
@@ -128,7 +128,7 @@ def loopback(config: DoctorSettings) -> Iterator[Found]:
             continue
         busy = [f"{who} (process {number})" for number, who in devices.users(device.path)]
         note = f", open in {', '.join(busy)}" if busy else ", free"
-        yield ok(f"{device.path} {device.name}: v4l2loopback {version}{note}", exclusive_caps=exclusive(device.number))
+        yield ok(f"{device.path} {device.name}: {module}{note}", exclusive_caps=exclusive(device.number))
     if not survives_boot():
         options = f"options v4l2loopback video_nr={NUMBER} exclusive_caps=1 card_label={LABEL}"
         mend = (
