@@ -11,6 +11,7 @@ import click
 from engines import IdentityError, IdentityStore
 from streamer.audit.log import record
 from streamer.challenges import Challenges
+from streamer.completion import identity_names
 from streamer.config import AgreementSettings
 from streamer.enroll import agreement_of, facts_of
 from streamer.options import ask_for_consent, given, options_of
@@ -26,7 +27,7 @@ def consent_group() -> None:
 
 
 @consent_group.command("show")
-@click.argument("name")
+@click.argument("name", shell_complete=identity_names)
 @FOLDER
 def show_command(name: str, identities_dir: Path | None) -> None:
     """Show the consent in the identity NAME, and whether it may be worn."""
@@ -47,7 +48,7 @@ def show_command(name: str, identities_dir: Path | None) -> None:
 
 
 @consent_group.command("renew")
-@click.argument("name")
+@click.argument("name", shell_complete=identity_names)
 @FOLDER
 @options_of(AgreementSettings)
 def renew_command(name: str, identities_dir: Path | None, **values: Any) -> None:
@@ -62,7 +63,7 @@ def renew_command(name: str, identities_dir: Path | None, **values: Any) -> None
 
 
 @consent_group.command("revoke")
-@click.argument("name")
+@click.argument("name", shell_complete=identity_names)
 @click.option("--why", default="", help="in a few words, for the audit log")
 @FOLDER
 def revoke_command(name: str, why: str, identities_dir: Path | None) -> None:
