@@ -26,6 +26,9 @@ I420 = 0x102
 SET_SPEED, SET_NOISE, SET_STATIC, SET_PARTITIONS, SET_MOST_INTRA_PERCENT = 13, 15, 17, 18, 26
 BUFFER_MS, INITIAL_MS, OPTIMAL_MS = 600, 300, 400
 MOST_KEY_PERCENT = 500  # of an average picture: a key frame must not fill the link for long
+# Squared error of a 16x16 block, 49 dB: below it a block is left as it was. A person at 1280x720: 0.5 to 1 ms less per
+# picture, PSNR 0.4 dB more at 1 Mbit/s, 0.2 less at 2.5; with 400 it is 1.3 less there.
+STATIC_ERROR = 200
 MANY_PIXELS = 640 * 480
 MANY_CORES = 8
 PICTURE_S = 1 / 30
@@ -235,7 +238,7 @@ class Vp8Encoder(LockedEncoder):
         for control, value in (
             (SET_SPEED, -self._settings.vp8_speed),
             (SET_NOISE, 0),
-            (SET_STATIC, 1),
+            (SET_STATIC, STATIC_ERROR),
             (SET_PARTITIONS, 1 if config.g_threads > 1 else 0),
             (SET_MOST_INTRA_PERCENT, MOST_KEY_PERCENT),
         ):
