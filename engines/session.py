@@ -170,9 +170,10 @@ class Session:
         if not drawn:
             return self._without(state, rgb_HW3, captured_s, found, watch)
         self._mark(picture, state.label_corner)
-        state.last_good, state.last_good_s = picture, captured_s
+        if self._drawer.needs_face:  # else there is never a frame without a picture of its own
+            state.last_good, state.last_good_s = picture.copy(), captured_s
         watch.lap("label")
-        return StepResult(picture.copy(), Status.DRAWN, found, watch.stage_ms)
+        return StepResult(picture, Status.DRAWN, found, watch.stage_ms)
 
     def _swap(
         self, state: SessionState, rgb_HW3: Rgb, captured_s: float, picture: Rgb, watch: Stopwatch
