@@ -31,6 +31,7 @@ from distill.training.settings import MachineSettings, TrainSettings
 from engines import StrictModel, SwapSettings
 from engines.build.settings import BuildSettings
 from streamer import config
+from streamer.camera.settings import CameraSettings
 from streamer.cli import vividstream
 from streamer.doctor.settings import DoctorSettings
 from streamer.encoding.settings import EncodingSettings
@@ -47,6 +48,7 @@ MODELS: tuple[type[StrictModel], ...] = (
     config.ReachSettings,
     EncodingSettings,
     TelemetrySettings,
+    CameraSettings,
     DoctorSettings,
     config.ServerConfig,
     config.SigningSettings,
