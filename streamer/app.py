@@ -31,7 +31,7 @@ from engines import (
 from streamer.config import ReachSettings, ServerConfig
 from streamer.errors import CannotListen, ServerBusy, WorkerBusy
 from streamer.guards.access import COOKIE
-from streamer.guards.doorman import Doorman
+from streamer.guards.doorman import Doorman, Entrance
 from streamer.guards.gate import Gate
 from streamer.guards.limits import Limits, Refused
 from streamer.guards.sdp import OfferRefused
@@ -190,7 +190,7 @@ async def listen(runner: web.AppRunner, config: ServerConfig) -> str:
     """Opens the port. Returns the page's address."""
     secured = tls(config.reach)
     try:
-        await web.TCPSite(runner, config.host, config.port, ssl_context=secured).start()
+        await Entrance(runner, config.host, config.port, ssl_context=secured).start()
     except OSError as error:
         where = f"{config.host} port {config.port}"
         if error.errno == errno.EADDRINUSE:

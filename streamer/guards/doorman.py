@@ -12,6 +12,7 @@ from aiohttp import web
 
 from streamer.guards.addresses import network_of
 
+HANDSHAKE_S = 5.0  # of TLS: asyncio by itself waits for 60
 FIRST_REQUEST_S = 10.0  # from the connection to a whole request's head
 IDLE_S = 75.0  # between two requests
 BODY_S = 10.0  # from a request's head to the end of its body
@@ -19,6 +20,23 @@ SWEEP_S = 1.0
 SHARE_OF_ONE = 4  # one address may have a quarter of all
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Entrance(web.TCPSite):
+    """aiohttp's, with a bound to TLS handshakes: a connection is known to the doorman only after its own."""
+
+    async def start(self) -> None:
+        await web.BaseSite.start(self)
+        server, secured = self._runner.server, self._ssl_context
+        assert server is not None
+        self._server = await asyncio.get_running_loop().create_server(
+            server,
+            self._host,
+            self._port,
+            ssl=secured,
+            ssl_handshake_timeout=None if secured is None else HANDSHAKE_S,
+            backlog=self._backlog,
+        )
 
 
 @dataclass(slots=True)

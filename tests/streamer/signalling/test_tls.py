@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import ssl
+import time
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from cryptography.x509.oid import NameOID
 from engines import SettingError, SwapSettings
 from streamer.app import create_app, listen, tls
 from streamer.config import ReachSettings, ServerConfig
+from streamer.guards import doorman
 from tests.streamer.calls import Identities, Loader, negative
 
 TOKEN = "a-token-of-some-length"
@@ -43,6 +46,28 @@ def write_certificate(folder: Path) -> tuple[Path, Path]:
     private = serialization.PrivateFormat.PKCS8
     files[1].write_bytes(key.private_bytes(serialization.Encoding.PEM, private, serialization.NoEncryption()))
     return files
+
+
+async def test_a_handshake_that_says_nothing_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doorman, "HANDSHAKE_S", 0.5)
+    certificate, key = write_certificate(tmp_path)
+    config = ServerConfig(
+        port=0, token=TOKEN, swap=SwapSettings(), reach=ReachSettings(certificate=certificate, key=key)
+    )
+    runner = web.AppRunner(create_app(config, Identities("ada"), Loader(negative)))
+    await runner.setup()
+    try:
+        await listen(runner, config)
+        host, port = runner.addresses[0][:2]
+        since_s = time.monotonic()
+        mute = [await asyncio.open_connection(host, port) for _ in range(3)]
+        async with asyncio.timeout(20):  # asyncio's own limit is 60 s
+            assert [await reader.read() for reader, _ in mute] == [b"", b"", b""]
+        assert time.monotonic() - since_s >= 0.4
+        for _, writer in mute:
+            writer.close()
+    finally:
+        await runner.cleanup()
 
 
 async def test_the_page_is_at_https_and_its_cookie_stays_there(tmp_path: Path) -> None:
