@@ -284,6 +284,8 @@ def _chromium(path: str) -> Found:
     facts = {"lists": listed, "there": expected}
     missing = [one for one in expected if not any(one in label for label in listed)] if any(listed) else expected
     if len(listed) >= len(expected) and not (any(listed) and missing):
+        if not listed:
+            return ok(f"{name} lists no camera, and there is none now that it could list", **facts)
         return ok(f"{name} lists {', '.join(filter(None, listed)) or f'{len(listed)} cameras'}", **facts)
     mend = "sudo modprobe -r v4l2loopback && sudo modprobe v4l2loopback exclusive_caps=1 card_label=vividstream"
     return warn(f"{name} does not list {', '.join(missing)}", mend, **facts)

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,6 +17,8 @@ from streamer.doctor.fence import Answer, run_fenced
 from streamer.doctor.finding import Verdict
 from streamer.doctor.settings import DoctorSettings
 from streamer.options import given, options_of
+from streamer.settings_file.layers import of_command
+from streamer.settings_file.state import state_of
 
 SERVER = "VIVIDSTREAM_SERVE_"  # what the server is set to, doctor looks at
 MARKS = {Verdict.OK: ("ok  ", "green"), Verdict.WARN: ("warn", "yellow"), Verdict.FAIL: ("FAIL", "red")}
@@ -31,7 +34,8 @@ def doctor_command(only: Sequence[str], as_json: bool, **values: Any) -> None:
     Every line that is not ok carries the command that mends it. What `vividstream serve` is told by environment
     variables is looked at too. The exit status is 1 where anything failed, 0 where there are only warnings.
     """
-    config = DoctorSettings.read({**from_server(os.environ), **given(values, DoctorSettings)})
+    of_server = {**from_file(click.get_current_context()), **from_server(os.environ)}
+    config = DoctorSettings.read({**of_server, **given(values, DoctorSettings)})
     answers = []
     if not as_json:
         click.echo(f"looking at what `{config.use}` needs ...", err=True)
@@ -63,9 +67,21 @@ def from_server(environment: Any) -> dict[str, object]:
     return found
 
 
-def _path_or_text(annotation: Any, text: str) -> object:
-    from pathlib import Path
+def from_file(context: click.Context) -> dict[str, object]:
+    """What the settings file's section [serve] says of the settings that doctor has too. Raises SettingError."""
+    root, state = context.find_root(), state_of(context)
+    serve = root.command.get_command(root, "serve") if isinstance(root.command, click.Group) else None
+    if serve is None:
+        return {}
+    said = of_command(("serve",), serve, state.file, state.preset).checked().values
+    return {
+        name: _path_or_text(field.annotation, said[name]) if isinstance(said[name], str) else said[name]
+        for name, field in DoctorSettings.model_fields.items()
+        if said.get(name) is not None
+    }
 
+
+def _path_or_text(annotation: Any, text: str) -> object:
     return Path(text) if "Path" in str(annotation) else text
 
 

@@ -89,8 +89,8 @@ def test_a_child_that_does_not_start_is_a_line(tmp_path: Path) -> None:
     assert answer.found[0].says == "the check itself failed: exit status 1: no libraries"
 
 
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "streamer", "doctor", *arguments]
+def run(*arguments: str, before: tuple[str, ...] = (), **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "streamer", *before, "doctor", *arguments]
     return subprocess.run(
         command, capture_output=True, text=True, timeout=100, check=False, env={**os.environ, **environment}
     )
@@ -114,8 +114,12 @@ def test_the_command_on_a_machine_like_this_one(tmp_path: Path) -> None:
     assert "Traceback" not in ran.stderr
 
 
-def test_a_report_for_people_and_the_servers_variables() -> None:
-    ran = run("--only", "port", "--only", "relay", VIVIDSTREAM_SERVE_PORT="0", VIVIDSTREAM_SERVE_ICE_SERVER="nonsense")
+def test_a_report_for_people_with_what_the_server_is_set_to(tmp_path: Path) -> None:
+    file = tmp_path / "vividstream.toml"
+    file.write_text('[serve]\nport = 0\nice_server = "other nonsense"\nmax_sessions = 2\n', encoding="utf-8")
+    ran = run(
+        "--only", "port", "--only", "relay", before=("--config", str(file)), VIVIDSTREAM_SERVE_ICE_SERVER="nonsense"
+    )
     assert ran.returncode == 1
     lines = ran.stdout.splitlines()
     assert lines[0] == "ok    port        127.0.0.1: any free port will be taken"
