@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 PLUGIN = "janus.plugin.videoroom"
 KEEPALIVE_S = 20.0  # a session that says nothing for 60 s is forgotten
 LEAVE_S = 1.5
+MOST_OTHERS = 1_000
 
 UNAUTHORIZED, NO_PLUGIN = 403, 460  # of Janus itself
 NO_SUCH_ROOM, MISSING, FULL, NOT_ALLOWED = 426, 429, 432, 433  # of the plug-in
@@ -54,22 +55,22 @@ class JanusRoom:
         """Joins and publishes. Raises CannotJoin, and Unreachable where trying again may help."""
         await self._wire.open(self._heard)
         self._wire.lost.add_done_callback(self._wire_lost)
-        self._session = (await self._ask({"janus": "create"}))["data"]["id"]
+        self._session = self._number(await self._ask({"janus": "create"}))
         self._keeper = asyncio.create_task(self._keep())
-        self._handle = (await self._ask({"janus": "attach", "plugin": PLUGIN}))["data"]["id"]
+        self._handle = self._number(await self._ask({"janus": "attach", "plugin": PLUGIN}))
         joined = await self._request(
             {"request": "join", "ptype": "publisher", "room": self._room, "display": self._name}
             | _given(pin=self._settings.pin, token=self._settings.room_token)
         )
-        self._own_id = joined["plugindata"]["data"].get("id")
-        self._note(joined["plugindata"]["data"])
+        self._own_id = _data(joined).get("id")
+        self._note(_data(joined))
         offer = await viewer.offer()
         codec = None if self._settings.codec == "any" else self._settings.codec
         published = await self._request(
             {"request": "publish", "audiocodec": "opus"} | _given(videocodec=codec),
             {"type": "offer", "sdp": offer, "trickle": False},
         )
-        answer = published.get("jsep", {}).get("sdp")
+        answer = _dict(published.get("jsep")).get("sdp")
         if not isinstance(answer, str):
             raise Unreachable(f"the Janus at {self._url} gave no answer to the picture that was offered")
         if _refuses_video(answer):
@@ -104,9 +105,9 @@ class JanusRoom:
     async def _request(self, body: Message, jsep: Message | None = None) -> Message:
         """Something of the plug-in. Returns its event. Raises CannotJoin."""
         answer = await self._ask({"janus": "message", "body": body} | _given(jsep=jsep), wants_event=True)
-        told = answer.get("plugindata", {}).get("data", {})
+        told = _data(answer)
         if "error_code" in told:
-            raise self._refusal(int(told["error_code"]), str(told.get("error", "")))
+            raise self._refusal(told["error_code"], str(told.get("error", "")))
         return answer
 
     async def _ask(self, message: Message, wants_event: bool = False) -> Message:
@@ -131,10 +132,17 @@ class JanusRoom:
             raise Unreachable(f"the Janus at {self._url} does not answer") from None
         finally:
             del self._asked[transaction]
-        if told["janus"] == "error":
-            fault = told.get("error", {})
-            raise self._refusal(int(fault.get("code", 0)), str(fault.get("reason", "")))
+        if told.get("janus") == "error":
+            fault = _dict(told.get("error"))
+            raise self._refusal(fault.get("code"), str(fault.get("reason", "")))
         return told
+
+    def _number(self, answer: Message) -> int:
+        """That of a session or a handle. Raises Unreachable."""
+        number = _dict(answer.get("data")).get("id")
+        if not isinstance(number, int):
+            raise Unreachable(f"{self._url} does not speak Janus as it should: is something else in between?")
+        return number
 
     def _heard(self, message: Message) -> None:
         kind = message.get("janus")
@@ -144,7 +152,7 @@ class JanusRoom:
                 asked.set_result(message)
             return
         if kind == "event":
-            self._note(message.get("plugindata", {}).get("data", {}))
+            self._note(_data(message))
         elif kind == "hangup":
             self._end(f"the Janus ended the connection: {message.get('reason', 'no reason given')}")
         elif kind in ("timeout", "detached"):
@@ -156,13 +164,15 @@ class JanusRoom:
 
     def _note(self, told: dict[str, Any]) -> None:
         """Who comes, speaks and goes; and that we have to."""
-        for one in told.get("publishers", []):
-            if isinstance(one, dict) and "id" in one:
+        publishers = told.get("publishers")
+        for one in publishers if isinstance(publishers, list) else ():
+            if isinstance(one, dict) and isinstance(one.get("id"), int | str) and len(self.others) < MOST_OTHERS:
                 self.others[one["id"]] = str(one.get("display", ""))[:64]
         if told.get("videoroom") == "destroyed":
             self.removed = True
             self._end("the room was closed")
-        gone = {told.get("leaving"), told.get("unpublished"), told.get("kicked")} - {None}
+        parted = (told.get(key) for key in ("leaving", "unpublished", "kicked"))
+        gone = {one for one in parted if isinstance(one, int | str)}
         if gone & {"ok", self._own_id}:
             self.removed = self.removed or "kicked" in (told.get("reason"), *told)
             if self.removed:
@@ -179,7 +189,7 @@ class JanusRoom:
         if not self.over.done():
             self.over.set_result(why)
 
-    def _refusal(self, code: int, reason: str) -> CannotJoin:
+    def _refusal(self, code: object, reason: str) -> CannotJoin:
         sentences = {
             UNAUTHORIZED: f"the Janus at {self._url} wants a secret or a token: --api-secret or --api-token",
             NO_PLUGIN: f"the Janus at {self._url} has no VideoRoom (janus.plugin.videoroom): switch that on there",
@@ -192,10 +202,20 @@ class JanusRoom:
             return CannotJoin(f"{self.where} lets in only who has a token: --room-token")
         if code == NOT_ALLOWED:
             return CannotJoin(f"wrong pin for {self.where}: ask who runs it, then --pin")
-        if code in sentences:
+        if isinstance(code, int) and code in sentences:
             # Rooms are made anew after a restart, and the place that we lost is free after a while.
             return Unreachable(sentences[code]) if code in (NO_SUCH_ROOM, FULL) else CannotJoin(sentences[code])
         return Unreachable(f"{self.where} refused: {' '.join(reason.split())[:200] or code}")
+
+
+def _dict(value: object) -> dict[str, Any]:
+    """Nothing where it is something else: a stranger wrote it."""
+    return value if isinstance(value, dict) else {}
+
+
+def _data(message: Message) -> dict[str, Any]:
+    """What the plug-in says in it."""
+    return _dict(_dict(message.get("plugindata")).get("data"))
 
 
 def _given(**values: object) -> dict[str, object]:

@@ -126,25 +126,28 @@ class HttpWire:
         path = "".join(f"/{message[key]}" for key in ("session_id", "handle_id") if key in message)
         answer = await self._fetch("POST", self._url + path, message, ANSWERS_S)
         assert self._heard is not None
+        if not isinstance(answer, dict):
+            raise Unreachable(f"{self._url} does not speak Janus: is it the address of its HTTP transport?")
         self._heard(answer)
         if message["janus"] == "create" and answer.get("janus") == "success":
             rights: dict[str, str] = {key: message[key] for key in ("apisecret", "token") if key in message}
-            self._poller = asyncio.create_task(self._poll(answer["data"]["id"], rights))
+            self._poller = asyncio.create_task(self._poll(str(dict(answer.get("data") or {}).get("id")), rights))
 
     async def close(self) -> None:
         if self._poller is not None:
             self._poller.cancel()
             await asyncio.gather(self._poller, return_exceptions=True)
 
-    async def _poll(self, session: int, rights: Mapping[str, str]) -> None:
+    async def _poll(self, session: str, rights: Mapping[str, str]) -> None:
         assert self._heard is not None
         query = {"maxev": str(MOST_EVENTS), **rights}
         try:
             while True:
                 told = await self._fetch("GET", f"{self._url}/{session}", None, POLL_S, query)
                 for event in told if isinstance(told, list) else [told]:
-                    self._heard(event)
-                    if event.get("janus") == "error":
+                    if isinstance(event, dict):
+                        self._heard(event)
+                    if not isinstance(event, dict) or event.get("janus") == "error":
                         raise Unreachable("the Janus has forgotten this session")
         except Unreachable as error:
             if not self.lost.done():

@@ -116,7 +116,7 @@ class Attendance:
             if place.removed:
                 raise CannotJoin(f"{place.where}: {why}")
             if viewer.stats.shown.total() == 0 and self.stays.entered == 0:
-                raise Unreachable(f"{place.where}: {why}")
+                raise Unreachable(f"{place.where}: {why}; is UDP let through? --ice-server names a TURN server")
             self._lost_s = self._lost_s or time.monotonic()
             return why
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from benchmarks.janus_server import find_janus
 from benchmarks.janus_viewer import skews
 from benchmarks.joined_call import CLIP, Scene, scene
 from benchmarks.packet_caller import BEEP_EVERY, beeps_at
-from engines import detect_mark
+from engines import Rgb, detect_mark
 from streamer.control import tell
 from tests.conftest import lacking
 from tests.streamer.faces import RawFace, clip_pictures, face_box
@@ -23,6 +24,7 @@ from tests.streamer.faces import RawFace, clip_pictures, face_box
 MOST_SKEW_S = 0.045
 MOST_LIKE = 0.75  # eyes and mouth move as the real ones do, and the video is sharp: raw pictures reach 0.9 and more
 BACK_S = 5.0
+SETTLED = 8  # pictures
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +42,14 @@ async def test_others_get_the_swapped_face_with_sound_in_step(clip: Path, tmp_pa
     real = RawFace.of(raw, face_box(raw))
     control = tmp_path / "control.sock"
     async with scene(tmp_path, clip, "proxy", more=("--control", str(control))) as one:
-        await asyncio.sleep(25.0)
+        await asyncio.sleep(20.0)
+        async with asyncio.timeout(180):
+            while drawn(one) < 150:  # noqa: ASYNC110  a busy machine draws few
+                await asyncio.sleep(2.0)
         for other in one.others:
             assert [person["display"] for person in other.seen] == ["swapped"]
             watched = other.watched[-1]
-            rgbs = watched.rgbs()
+            rgbs = faces(watched.rgbs())
             assert len(rgbs) > 50
             some = rgbs[:: max(len(rgbs) // 60, 1)]
             likenesses = [real.likeness(rgb) for rgb in some]
@@ -65,13 +70,14 @@ async def test_others_get_the_swapped_face_with_sound_in_step(clip: Path, tmp_pa
 
 async def other_face(one: Scene, control: Path) -> None:
     """Another identity in the middle of the call: the others see it, and nothing else in between."""
-    before = one.others[0].watched[-1].rgbs()[-5:]
+    before = faces(one.others[0].watched[-1].rgbs())
     answer = await asyncio.to_thread(tell, control, {"do": "identity", "name": "henrik"})
     assert answer["ok"], answer
-    await asyncio.sleep(6.0)
-    after = one.others[0].watched[-1].rgbs()[-5:]
+    async with asyncio.timeout(60):
+        while len(after := faces(one.others[0].watched[-1].rgbs())[len(before) + SETTLED :]) < SETTLED:  # noqa: ASYNC110
+            await asyncio.sleep(2.0)
     keep(after[-1], "joined-after.png")
-    change = np.abs(np.mean(before, 0) - np.mean(after, 0))
+    change = np.abs(np.mean(before[-SETTLED:], 0) - np.mean(after, 0))
     height_px, width_px = change.shape[:2]
     face = change[height_px // 4 : height_px * 3 // 4, width_px // 3 : width_px * 2 // 3].mean()
     assert face > 4.0, face
@@ -91,7 +97,18 @@ async def restart(one: Scene) -> None:
     assert await other.until_pictures(2, 30) - killed_s < BACK_S
 
 
-def keep(rgb: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], name: str) -> None:
+def drawn(one: Scene) -> int:
+    """How many swapped pictures the participant has made."""
+    lines = one.participant.numbers()
+    return int(lines[-1]["live"]["shown"].get("drawn", 0)) if lines else 0
+
+
+def faces(rgbs: Sequence[Rgb]) -> list[Rgb]:
+    """Those that are not the standby card, which is dark all over: a busy machine shows it now and then."""
+    return [rgb for rgb in rgbs if rgb.mean() > 60]
+
+
+def keep(rgb: Rgb, name: str) -> None:
     """For whoever wants to look: below out/, which is ignored by git."""
     folder = Path(__file__).parents[3] / "out"
     folder.mkdir(exist_ok=True)
