@@ -35,6 +35,7 @@ from streamer.camera.settings import CameraSettings
 from streamer.cli import vividstream
 from streamer.doctor.settings import DoctorSettings
 from streamer.encoding.settings import EncodingSettings
+from streamer.extension.settings import ExtensionSettings
 from streamer.joining.settings import JanusSettings, JoinSettings, LivekitSettings, WhipSettings
 from streamer.telemetry import TelemetrySettings
 
@@ -50,6 +51,7 @@ MODELS: tuple[type[StrictModel], ...] = (
     TelemetrySettings,
     CameraSettings,
     DoctorSettings,
+    ExtensionSettings,
     config.ServerConfig,
     config.SigningSettings,
     config.FileConfig,

@@ -66,8 +66,8 @@ async def chromium(page_address: str) -> AsyncIterator[Evaluate]:
 
 
 @asynccontextmanager
-async def firefox(page_address: str) -> AsyncIterator[Evaluate]:
-    """A page of Firefox with its made-up camera."""
+async def firefox(page_address: str, extension: Path | None = None) -> AsyncIterator[Evaluate]:
+    """A page of Firefox with its made-up camera, and the extension in that folder for as long."""
     path = shutil.which("firefox-esr") or shutil.which("firefox")
     if path is None:
         raise Missing("firefox-esr")
@@ -84,7 +84,7 @@ async def firefox(page_address: str) -> AsyncIterator[Evaluate]:
                 async with http.ws_connect(f"{address}/session", max_msg_size=0) as socket:
                     driver = Bidi(socket)
                     async with driver.running():
-                        yield await driver.open(page_address)
+                        yield await driver.open(page_address, extension)
         finally:
             process.kill()
             await process.wait()
@@ -114,8 +114,11 @@ class Bidi:
         finally:
             reading.cancel()
 
-    async def open(self, page_address: str) -> Evaluate:
+    async def open(self, page_address: str, extension: Path | None = None) -> Evaluate:
         await self._ask("session.new", {"capabilities": {"alwaysMatch": {"acceptInsecureCerts": True}}})
+        if extension is not None:
+            where = {"type": "path", "path": str(extension)}
+            await self._ask("webExtension.install", {"extensionData": where})
         contexts = (await self._ask("browsingContext.getTree", {}))["contexts"]
         context = contexts[0]["context"]
         await self._ask("browsingContext.navigate", {"context": context, "url": page_address, "wait": "complete"})

@@ -100,7 +100,7 @@ def manifest(browser: Browser, settings: ExtensionSettings) -> dict[str, Any]:
         return {**common, "minimum_chrome_version": "119", "background": background}
     gecko = {
         "id": ID,
-        "strict_min_version": "140.0",
+        "strict_min_version": "142.0",
         "data_collection_permissions": {"required": ["none"]},
     }
     background = {"scripts": ["background.js"], "type": "module"}  # type: ignore[dict-item]

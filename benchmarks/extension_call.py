@@ -1,0 +1,289 @@
+"""The browser extension in a call of a real front end: PeerJS from npm, its own server, two tabs of Chromium.
+
+    python -m benchmarks.extension_call CLIP --quick    one call
+    python -m benchmarks.extension_call CLIP --write    three calls, the server killed in each, and a report
+
+`vividstream serve` in a process of its own; the browser's camera shows CLIP. Told: how long the page
+waits for its camera, when the other side sees the first picture, how old pictures are (as the popup says), when the
+standby picture stands there after the server was killed, when the call's is back. `passthrough` tells the extension
+and the call from the engine. `--pictures FOLDER` keeps what
+the other side saw. Needs Chromium, Node.js with npm (peerjs, peer) and Playwright.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import click
+import numpy as np
+from aiohttp import web
+from PIL import Image
+from playwright.async_api import BrowserContext, Page, async_playwright
+
+from benchmarks.report import machine, median, table, write_report
+from engines import Rgb, SettingError
+from streamer.extension.settings import ExtensionSettings
+from streamer.extension.writer import write_extension
+
+PACKAGES = {"peer": "1.0.2", "peerjs": "1.5.5"}
+TOKEN = "a-token-for-measuring"
+CARD_STD = 20.0
+PATIENCE_S = 60.0
+PAGE = """<!doctype html><title>PeerJS</title>
+<video id="own" muted autoplay></video><video id="other" muted autoplay></video>
+<script src="/peerjs.min.js"></script><script>
+const opened = (id) => new Promise((resolve, reject) => {
+  const peer = new Peer(id, { host: "127.0.0.1", port: %d, path: "/", config: { iceServers: [] } });
+  peer.on("open", () => resolve(peer));
+  peer.on("error", reject);
+});
+async function waits() {
+  const peer = await opened("bob");
+  peer.on("call", (call) => {
+    call.on("stream", (stream) => (document.getElementById("other").srcObject = stream));
+    call.answer();
+  });
+}
+async function calls(width, height, rate) {
+  const peer = await opened("anna");
+  const beganMs = performance.now();
+  window.stream = await navigator.mediaDevices.getUserMedia({
+    audio: true, video: { width: { ideal: width }, height: { ideal: height }, frameRate: { max: rate } } });
+  const tookMs = performance.now() - beganMs;
+  document.getElementById("own").srcObject = stream;
+  window.call = peer.call("bob", stream);
+  return { tookMs, label: stream.getVideoTracks()[0].label, id: stream.getVideoTracks()[0].id };
+}
+</script>"""
+READ = """() => {
+  const video = document.getElementById("other");
+  if (!video.videoWidth) return null;
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
+  canvas.getContext("2d").drawImage(video, 0, 0);
+  return canvas.toDataURL("image/png");
+}"""
+
+
+@dataclass
+class Result:
+    """One call. Seconds, but the ages of pictures, which are milliseconds as the popup shows them."""
+
+    camera_s: float
+    first_picture_s: float
+    age_p50_ms: float | None
+    age_p95_ms: float | None
+    card_s: float | None = None
+    live_again_s: float | None = None
+    same_track: bool = True
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def installed(folder: Path) -> Path:
+    """PeerJS and its server, from npm. Raises SettingError without npm."""
+    if shutil.which("npm") is None:
+        raise SettingError("npm is not installed")
+    if not (folder / "node_modules" / "peerjs").is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "package.json").write_text(json.dumps({"private": True, "dependencies": PACKAGES}))
+        subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--silent"], cwd=folder, check=True)
+    return folder / "node_modules"
+
+
+@contextmanager
+def serving(port: int, engine: str) -> Iterator[subprocess.Popen[str]]:
+    """`vividstream serve` with that engine."""
+    command = [sys.executable, "-m", "streamer", "serve", "--engine", engine, "--port", str(port)]
+    environment = {**os.environ, "VIVIDSTREAM_SERVE_TOKEN": TOKEN}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
+    try:
+        assert process.stdout is not None
+        if "ready" not in process.stdout.readline():
+            raise SettingError("the server did not start")
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@asynccontextmanager
+async def front_end(modules: Path) -> AsyncIterator[str]:
+    """The page with PeerJS, and PeerJS's own server beside it."""
+    port, page_port = free_port(), free_port()
+    process = await asyncio.create_subprocess_exec(
+        modules / ".bin" / "peerjs", "--port", str(port), "--host", "127.0.0.1", stdout=subprocess.DEVNULL
+    )
+    app = web.Application()
+
+    async def page(_request: web.Request) -> web.Response:
+        return web.Response(text=PAGE % port, content_type="text/html")
+
+    async def script(_request: web.Request) -> web.FileResponse:
+        return web.FileResponse(modules / "peerjs" / "dist" / "peerjs.min.js")
+
+    app.add_routes([web.get("/", page), web.get("/peerjs.min.js", script)])
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", page_port).start()
+        await asyncio.sleep(2)
+        yield f"http://127.0.0.1:{page_port}/"
+    finally:
+        process.terminate()
+        await process.wait()
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def browser(extension: Path, clip: Path, folder: Path) -> AsyncIterator[BrowserContext]:
+    """Chromium with the extension, the clip as its camera."""
+    y4m = folder / "camera.y4m"
+    with av.open(str(clip)) as media, y4m.open("wb") as out:
+        stream = media.streams.video[0]
+        out.write(f"YUV4MPEG2 W{stream.width} H{stream.height} F30:1 Ip A1:1 C420jpeg\n".encode())
+        for picture in media.decode(video=0):
+            out.write(b"FRAME\n" + picture.reformat(format="yuv420p").to_ndarray().tobytes())
+    arguments = [
+        "--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
+        f"--use-file-for-fake-video-capture={y4m}", f"--disable-extensions-except={extension}",
+        f"--load-extension={extension}",
+    ]  # fmt: skip
+    async with async_playwright() as playwright:
+        context = await playwright.chromium.launch_persistent_context(
+            folder / "profile",
+            executable_path=shutil.which("chromium") or shutil.which("google-chrome"),
+            args=arguments,
+            ignore_default_args=["--disable-extensions"],
+        )
+        try:
+            yield context
+        finally:
+            await context.close()
+
+
+async def sees(page: Page) -> Rgb | None:
+    """What the other side sees."""
+    url = await page.evaluate(READ)
+    if url is None:
+        return None
+    return np.array(Image.open(io.BytesIO(base64.b64decode(url.split(",", 1)[1]))).convert("RGB"))
+
+
+async def until(page: Page, card: bool, keep: Path | None = None) -> float:
+    """Seconds until the other side sees the card, or something else."""
+    began_s = time.monotonic()
+    while time.monotonic() - began_s < PATIENCE_S:
+        picture = await sees(page)
+        if picture is not None and (float(picture.std()) < CARD_STD) == card:
+            took_s = time.monotonic() - began_s
+            if keep is not None:
+                Image.fromarray(picture).save(keep)
+            return took_s
+        await asyncio.sleep(0.05)
+    raise SettingError(f"nothing within {PATIENCE_S:.0f} s")
+
+
+async def one(
+    clip: Path, modules: Path, engine: str, sizes: tuple[int, int, int], pictures: Path | None, kill: bool
+) -> Result:
+    """One call, from the camera to its end."""
+    port = free_port()
+
+    def keep(name: str) -> Path | None:
+        return None if pictures is None else pictures / f"{name}.png"
+
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        settings = ExtensionSettings(folder=folder / "extension", server=f"http://127.0.0.1:{port}", token=TOKEN)
+        extension = write_extension(settings)["chromium"][0]
+        async with front_end(modules) as address, browser(extension, clip, folder) as context:
+            with serving(port, engine) as server:
+                bob, anna = await context.new_page(), await context.new_page()
+                await bob.goto(address)
+                await bob.evaluate("waits()")
+                await anna.goto(address)
+                told: dict[str, Any] = await anna.evaluate("(sizes) => calls(...sizes)", list(sizes))
+                if told["label"] != "vividstream":
+                    raise SettingError(f"the page got another camera: {told['label']}")
+                first_s = await until(bob, card=False, keep=keep("first"))
+                await asyncio.sleep(8)
+                popup = await context.new_page()
+                await popup.goto(f"chrome-extension://{context.service_workers[0].url.split('/')[2]}/popup.html")
+                await asyncio.sleep(3)
+                p50_ms, p95_ms = [_milliseconds(await popup.inner_text(f"#{which}")) for which in ("p50", "p95")]
+                result = Result(told["tookMs"] / 1_000, first_s, p50_ms, p95_ms)
+                await until(bob, card=False, keep=keep("swapped"))
+                if not kill:
+                    return result
+                server.send_signal(signal.SIGKILL)
+                result.card_s = await until(bob, card=True, keep=keep("card"))
+            with serving(port, engine):
+                result.live_again_s = await until(bob, card=False, keep=keep("again"))
+                result.same_track = told["id"] == await anna.evaluate("stream.getVideoTracks()[0].id")
+    return result
+
+
+def _milliseconds(text: str) -> float | None:
+    return float(text.removesuffix(" ms")) if text.endswith(" ms") else None
+
+
+def _report(results: list[Result], engine: str, sizes: tuple[int, int, int]) -> str:
+    head = ["call", *asdict(results[0])]
+    rows = [[number, *asdict(result).values()] for number, result in enumerate(results, 1)]
+    card_s = median([result.card_s for result in results if result.card_s is not None])
+    width, height, rate = sizes
+    return (
+        f"# The extension in a call of PeerJS\n\n`python -m benchmarks.extension_call`. {machine()}.\n\n"
+        f"PeerJS {PACKAGES['peerjs']} with its server {PACKAGES['peer']}, two tabs of Chromium, {width}x{height} at {rate} "
+        f"pictures a second, engine `{engine}` on the same machine, much other load included. After the kill the\n"
+        f"standby picture stands in a median of {card_s:.2f} s. `live_again_s`: from the moment in which the new\n"
+        f"server says that it is ready.\n\n{table(head, rows)}\n"
+    )
+
+
+@click.command()
+@click.argument("clip", type=click.Path(exists=True, path_type=Path))
+@click.option("--quick", is_flag=True, help="one call, nothing killed")
+@click.option("--write", is_flag=True, help="write the report")
+@click.option("--npm", type=click.Path(path_type=Path), default=Path("/tmp/vividstream-peerjs"), show_default=True)
+@click.option("--pictures", type=click.Path(path_type=Path), help="folder for what the other side saw")
+@click.option("--engine", default="proxy", show_default=True)
+@click.option("--size", nargs=3, type=int, default=(640, 360, 15), show_default=True, help="width, height, rate")
+def main(
+    clip: Path, quick: bool, write: bool, npm: Path, pictures: Path | None, engine: str, size: tuple[int, int, int]
+) -> None:
+    """Measures and prints."""
+    modules = installed(npm)
+    if pictures is not None:
+        pictures.mkdir(parents=True, exist_ok=True)
+    results = [asyncio.run(one(clip, modules, engine, size, pictures, not quick)) for _ in range(1 if quick else 3)]
+    text = _report(results, engine, size)
+    click.echo(text)
+    if write:
+        write_report("extension-call", text, {"calls": [asdict(result) for result in results]})
+
+
+if __name__ == "__main__":
+    main()
