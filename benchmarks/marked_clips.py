@@ -32,9 +32,12 @@ class Clip:
     marked: Frames | None = None
 
 
-def clips(wanted: dict[Kind, int]) -> Iterator[Clip]:
-    """So many of each kind, in turns. A real clip is FRAMES frames that no other shares, some brought to 1280x720."""
-    turns = [_rendered(wanted["rendered"]), _real(wanted["real"]), _swapped(wanted["swapped"])]
+def clips(wanted: dict[Kind, int], but: dict[Kind, int] | None = None) -> Iterator[Clip]:
+    """So many of each kind, in turns, without the first `but`. A real clip is FRAMES frames that no other shares, some
+    brought to 1280x720.
+    """
+    sources = {"rendered": _rendered, "real": _real, "swapped": _swapped}
+    turns = [source(wanted[kind], (but or {}).get(kind, 0)) for kind, source in sources.items()]
     while turns:
         for source in tuple(turns):
             clip = next(source, None)
@@ -44,8 +47,10 @@ def clips(wanted: dict[Kind, int]) -> Iterator[Clip]:
                 yield clip
 
 
-def _real(wanted: int) -> Iterator[Clip]:
+def _real(wanted: int, but: int = 0) -> Iterator[Clip]:
     for number, (name, frames) in enumerate(_windows(wanted)):
+        if number < but:
+            continue
         large = number % 10 == 9
         yield Clip(name, "real", [resized(frame, 1280, 720) for frame in _wide(frames)] if large else frames)
 
@@ -84,7 +89,7 @@ def _nearer(frame: Rgb, zoom: float) -> Rgb:
     return resized(frame[:rows, width - columns :][:, ::-1], width, height)
 
 
-def _rendered(wanted: int) -> Iterator[Clip]:
+def _rendered(wanted: int, but: int = 0) -> Iterator[Clip]:
     """People who do not exist, under a hand-held camera with noise: a third drawn, the others generated portraits."""
     from benchmarks.render_speed import shot
     from distill.people.assets import load_assets
@@ -92,7 +97,7 @@ def _rendered(wanted: int) -> Iterator[Clip]:
 
     assets = load_assets(DATA)
     portraits = sorted((DATA / "synth_faces").glob("*.jpg"))
-    for number in range(wanted):
+    for number in range(but, wanted):
         if number % 3 == 0:
             still = render(assets, [shot(number)], 384).rgb_BHW3.numpy()[0]
             name = f"drawn {number}"
@@ -119,13 +124,15 @@ def _filmed(still: Rgb, seed: int) -> Frames:
     return frames
 
 
-def _swapped(wanted: int) -> Iterator[Clip]:
+def _swapped(wanted: int, but: int = 0) -> Iterator[Clip]:
     """Real clips through a session, which labels and marks them."""
     store = IdentityStore()
     identities = [store.load(name) for name in sorted(store.built_in())]
     session = load(SwapSettings(engine="proxy", bystanders="show"), identities[0])
     marker = session.marker
     for number, (name, frames) in enumerate(_windows(wanted)):
+        if number < but:
+            continue
         session.set_identity(identities[number % len(identities)])
         drawn: list[Frames] = []
         for session.marker in (None, marker):

@@ -1,8 +1,8 @@
 """The invisible mark: is it found after what happens to videos, is it seen, what does it cost, what does it mistake?
 
-    python -m benchmarks.marks --quick            12 clips: two minutes
-    python -m benchmarks.marks --write            210 clips under 12 attacks
-    python -m benchmarks.marks --null 20000       unmarked clips only: the null that the detector's alarm rests on
+    python -m benchmarks.marks --quick            12 clips: three minutes
+    python -m benchmarks.marks --write            210 clips under 12 attacks, 20,000 unmarked pictures: 25 minutes
+    python -m benchmarks.marks --write --resume out/marks.jsonl --null out/marks-null.json      the same, in parts
 
 Clips are real ones, rendered people and swaps. A bit error is a coded bit that is read wrong at the place where the
 mark was found, before the code corrects it.
@@ -10,38 +10,27 @@ mark was found, before the code corrects it.
 
 from __future__ import annotations
 
-import io
+import json
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import click
 import numpy as np
-from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from benchmarks.corpus import DATA, read_clip
+from benchmarks import marks_flicker, marks_null
 from benchmarks.marked_clips import ATTACKS, FRAMES, Clip, Kind, clips
 from benchmarks.report import PRIVATE, REPORTS, machine, mean, median, table, write_report
 from engines import Marker, detect_mark, own_payload
-from engines.marks.detect import (
-    ALIGNED_LOOKS,
-    NULL_WIDTH,
-    SEARCHED_LOOKS,
-    Gathered,
-    aligned,
-    correlate,
-    searched,
-    tail_log10,
-)
 from engines.types import Rgb
 
-LOOKED_AT = 6
-WANTED: dict[Kind, int] = {"rendered": 70, "real": 80, "swapped": 60}
+LOOKED_AT = 12
+WANTED: dict[Kind, int] = {"rendered": 70, "real": 75, "swapped": 65}
 QUICK: dict[Kind, int] = {"rendered": 4, "real": 5, "swapped": 3}
-LEVELS = (3.0, 4.0, 5.0, 5.5, 6.0)  # at which the null's tail is held against the Gaussian's
+COLUMNS = ("after", "found", "rendered", "real", "swapped", "read", "bit errors", "weakest of 99 %", "s to find")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,65 +107,6 @@ def cost_ms(height_px: int, width_px: int) -> float:
     return median(times[1:])
 
 
-def unmarked(seed: int) -> Iterator[Rgb]:
-    """Endless unmarked pictures: parts of portraits and real frames, scaled, mirrored, compressed."""
-    random = np.random.default_rng(seed)
-    stills = [np.asarray(Image.open(path).convert("RGB")) for path in sorted((DATA / "synth_faces").glob("*.jpg"))]
-    for path in sorted((DATA / "clips").rglob("*.m[kp][v4]")):
-        stills += list(read_clip(path).frames[::15])
-    while True:
-        still = stills[int(random.integers(len(stills)))]
-        width = int(random.uniform(0.4, 1.0) * still.shape[1])
-        height = min(width * 3 // 4, still.shape[0])
-        top, left = (int(random.integers(0, room + 1)) for room in (still.shape[0] - height, still.shape[1] - width))
-        part = still[top : top + height, left : left + width, :]
-        image = Image.fromarray(np.ascontiguousarray(part[:, :: random.choice([-1, 1])])).resize((320, 240), 2)
-        packed = io.BytesIO()
-        image.save(packed, "JPEG", quality=int(random.integers(30, 95)))
-        yield np.asarray(Image.open(packed))
-
-
-def null(count: int, searches: int, seed: int) -> dict[str, object]:
-    """Scores of unmarked clips of one picture each: where an uncropped mark would lie, at every shift, in a search."""
-    above, shifts = np.zeros(len(LEVELS)), 0
-    at_place, maxima = [], []
-    for number, picture in enumerate(unmarked(seed)):
-        if number == count:
-            break
-        gathered = Gathered(1)
-        gathered.add(picture)
-        place = aligned(gathered.luma)
-        at_place.append(place.score)
-        scores = correlate(place.folded)[0]
-        above += [(scores > level).sum() for level in LEVELS]
-        shifts += scores.size
-        if number < searches:
-            maxima.append(searched(gathered.luma)[0].score)
-    alarms = [tail_log10(score / NULL_WIDTH) + math.log10(SEARCHED_LOOKS) for score in maxima]
-    return {
-        "clips": count,
-        "searches": len(maxima),
-        "aligned_largest": max(at_place),
-        "aligned_expected_largest": _quantile(1 / (ALIGNED_LOOKS * count)),
-        "above": dict(zip(map(str, LEVELS), above / shifts)),
-        "gaussian": {str(level): 10 ** tail_log10(level / NULL_WIDTH) for level in LEVELS},
-        "search_mean": mean(maxima),
-        "search_spread": float(np.std(maxima)) if maxima else float("nan"),
-        "search_largest": max(maxima, default=float("nan")),
-        "search_below_a_tenth": mean([alarm < -1 for alarm in alarms]),
-        "search_below_a_hundredth": mean([alarm < -2 for alarm in alarms]),
-    }
-
-
-def _quantile(chance: float) -> float:
-    """The score that a Gaussian exceeds with that chance."""
-    low, high = 0.0, 40.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if tail_log10(middle / NULL_WIDTH) > math.log10(chance) else (low, middle)
-    return high
-
-
 def summary(results: list[Result]) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
     for attack in ATTACKS:
@@ -192,8 +122,7 @@ def summary(results: list[Result]) -> list[tuple[object, ...]]:
     return rows
 
 
-def markdown(qualities: list[Quality], results: list[Result], costs: dict[str, float]) -> str:
-    columns = ("after", "found", "rendered", "real", "swapped", "read", "bit errors", "weakest of 99 %", "s to find")
+def markdown(qualities: list[Quality], rows: list[tuple[object, ...]], costs: dict[str, float]) -> str:
     count = len(qualities)
     dull = [quality.psnr_db for quality in qualities], [quality.ssim for quality in qualities]
     return "\n".join(
@@ -207,7 +136,7 @@ def markdown(qualities: list[Quality], results: list[Result], costs: dict[str, f
             "corrects them, where it was read. *weakest of 99 %*: the power of ten of the false alarm that 99 % stay "
             "below (-6 is needed). *s to find*: processor time, median.",
             "",
-            table(columns, summary(results)),
+            table(COLUMNS, rows),
             "",
             "| | mean | worst clip |",
             "|---|---|---|",
@@ -223,60 +152,84 @@ def markdown(qualities: list[Quality], results: list[Result], costs: dict[str, f
     )
 
 
-def null_markdown(figures: dict[str, object]) -> str:
-    above, gaussian = figures["above"], figures["gaussian"]
-    assert isinstance(above, dict)
-    assert isinstance(gaussian, dict)
-    return "\n".join(
-        [
-            "# What unmarked clips score",
-            "",
-            f"`python -m benchmarks.marks --null {figures['clips']}`: {figures['clips']} unmarked clips of one picture "
-            f"(parts of portraits and of real clips, scaled, mirrored, compressed), {figures['searches']} of them "
-            "searched at every size and place.",
-            "",
-            "Share of all places of all clips that score above so many standard deviations, and the null's:",
-            "",
-            table(("above", "measured", "null"), [(k, f"{above[k]:.2e}", f"{gaussian[k]:.2e}") for k in above]),
-            "",
-            f"Where an uncropped mark would lie: largest score {figures['aligned_largest']:.2f}, the null expects "
-            f"{figures['aligned_expected_largest']:.2f} at most. Largest score of a search: mean "
-            f"{figures['search_mean']:.2f}, spread {figures['search_spread']:.2f}, largest "
-            f"{figures['search_largest']:.2f}. Searches whose false alarm the null puts below 0.1: "
-            f"{figures['search_below_a_tenth']:.3f}; below 0.01: {figures['search_below_a_hundredth']:.4f} (a sound "
-            "null gives no more than 0.1 and 0.01).",
-        ]
-    )
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """All of one clip, as it is kept between runs."""
+
+    clip: str
+    kind: Kind
+    quality: Quality
+    results: list[Result]
+
+
+def kept(path: Path | None) -> list[Measured]:
+    """What an earlier run wrote, one line a clip."""
+    if path is None or not path.is_file():
+        return []
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [
+        Measured(one["clip"], one["kind"], Quality(**one["quality"]), [Result(**each) for each in one["results"]])
+        for one in lines
+    ]
+
+
+def measure_all(wanted: dict[Kind, int], resume: Path | None, minutes: float) -> list[Measured]:
+    done, until_s = kept(resume), time.monotonic() + 60 * minutes
+    already = {kind: sum(one.kind == kind for one in done) for kind in wanted}
+    for clip in clips(wanted, already):
+        seen, found = measured(clip)
+        done.append(Measured(clip.name, clip.kind, seen, found))
+        if resume is not None:
+            with resume.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(done[-1])) + "\n")
+        missed = [result.attack for result in found if not result.marked]
+        click.echo(f"{len(done)} {clip.kind} {clip.name}: PSNR {seen.psnr_db:.1f}, SSIM {seen.ssim:.4f}; {missed}")
+        if time.monotonic() > until_s:
+            break
+    return done
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="12 clips")
+@click.option("--quick", is_flag=True, help="12 clips, few unmarked ones")
 @click.option("--write", is_flag=True, help="into docs/benchmarks; else into out/")
-@click.option("--null", "count", type=int, default=0, help="only so many unmarked clips")
-@click.option("--searches", type=int, default=500, help="how many of those are searched too")
+@click.option("--resume", type=click.Path(path_type=Path), default=None, help="keeps each clip here, and goes on")
+@click.option("--null", "null_file", type=click.Path(path_type=Path), default=None, help="of benchmarks.marks_null")
 @click.option("--seed", type=int, default=1)
 @click.option("--minutes", type=float, default=1e9, help="take no further clip after so many")
-def main(quick: bool, write: bool, count: int, searches: int, seed: int, minutes: float) -> None:
+def main(quick: bool, write: bool, resume: Path | None, null_file: Path | None, seed: int, minutes: float) -> None:
     """Measures the invisible mark."""
-    folder = REPORTS if write else PRIVATE
-    if count:
-        figures = null(count, searches, seed)
-        text = null_markdown(figures)
-        click.echo(f"{text}\n{write_report('marks-null', text, figures, folder)}")
-        return
-    qualities, results, until_s = [], [], time.monotonic() + 60 * minutes
-    for number, clip in enumerate(clips(QUICK if quick else WANTED)):
-        seen, found = measured(clip)
-        qualities.append(seen)
-        results += found
-        missed = [result.attack for result in found if not result.marked]
-        if time.monotonic() > until_s:
-            break
-        click.echo(f"{number + 1} {clip.kind} {clip.name}: PSNR {seen.psnr_db:.1f}, SSIM {seen.ssim:.4f}; {missed}")
+    done = measure_all(QUICK if quick else WANTED, resume, minutes)
+    if null_file is not None:
+        unmarked = json.loads(null_file.read_text(encoding="utf-8"))
+    else:
+        unmarked = marks_null.null(*((500, 20) if quick else (20_000, 500)), seed)
+    results = [result for one in done for result in one.results]
+    qualities = [one.quality for one in done]
     costs = {f"{width}x{height}": cost_ms(height, width) for height, width in ((480, 640), (720, 1280), (1080, 1920))}
-    text = markdown(qualities, results, costs)
-    figures = {"quality": [asdict(item) for item in qualities], "results": [asdict(item) for item in results]}
-    click.echo(f"{text}\n{write_report('marks', text, figures | {'cost_ms': costs, 'machine': machine()}, folder)}")
+    flickers = marks_flicker.measure(3 if quick else 12)
+    rows = summary(results)
+    text = "\n\n".join(
+        [markdown(qualities, rows, costs), marks_flicker.markdown(flickers), marks_null.markdown(unmarked)]
+    )
+    figures = {
+        "clips": {kind: sum(one.kind == kind for one in done) for kind in WANTED},
+        "attacks": [dict(zip(COLUMNS, row)) for row in rows],
+        "missed": [f"{one.clip}: {one.attack}" for one in results if not one.marked],
+        "quality": {
+            "psnr_db": spread_of([one.psnr_db for one in qualities]),
+            "ssim": spread_of([one.ssim for one in qualities]),
+            "flicker_levels": spread_of([one.flicker for one in qualities]),
+        },
+        "cost_ms": costs,
+        "flicker": [asdict(one) for one in flickers],
+        "null": {key: value for key, value in unmarked.items() if key != "search_maxima"},
+        "machine": machine(),
+    }
+    click.echo(f"{text}\n{write_report('marks', text, figures, PRIVATE if not write else REPORTS)}")
+
+
+def spread_of(values: list[float]) -> dict[str, float]:
+    return {"mean": mean(values), "least": min(values), "most": max(values)}
 
 
 if __name__ == "__main__":

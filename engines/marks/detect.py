@@ -1,14 +1,15 @@
 """Is a video marked, and what does the mark say? From frames alone; nothing of the original is needed.
 
-1. Each frame is brought to one height, and what is of a chip's size is kept: a small box mean less a large one, over
-   the square of its local spread. Smooth walls then count, hair and edges hardly do. Frames are added up.
+1. Frames are averaged and brought to one height, and what is of a chip's size is kept, in three directions apart, each
+   over the square of its local spread: smooth walls count, hair only along itself, edges hardly.
 2. The result is folded into one tile and correlated with the chips that are always the same, at every shift.
 3. First where the mark lies in an uncropped frame; then, if that is not enough, at every place and some 320 sizes,
    mirrored too.
 4. At the best places the code is read; its CRC says whether it was read right.
 
-The scores are in standard deviations of the same correlation at all other shifts of the same frame, so a picture's own
-texture sets its own bar. How likely an unmarked clip is to score as high was fitted on unmarked clips (`NULL`).
+The scores are in standard deviations of the same correlation at all other shifts of the same picture, so a picture's
+own texture sets its own bar. How likely an unmarked clip is to score as high was fitted on unmarked clips (`NULL`). A
+code that was read counts by how near it lies to a word: without a mark, what is read points anywhere.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft2, rfft2
+from scipy.ndimage import gaussian_filter
 
 from engines.errors import SettingError
 from engines.jit import kernel
@@ -33,23 +35,24 @@ from engines.marks.pattern import (
     spread,
     sync_tile,
 )
-from engines.marks.payload import CRC_BITS, Payload, decode, encode
+from engines.marks.payload import CODED_BITS, PAYLOAD_BITS, Payload, decode_all, encode
 from engines.types import Floats, Rgb
 
 WORKING_PX = 360  # shorter side at which frames are looked at: a chip of an uncropped frame is then 6 pixels
 SAMPLES = 4  # a chip's side in the folded tile
 LARGEST_WORKING_PX = 720
 CLIP = 2.5
-FLOOR = 0.3  # steps of brightness: below this, spread is the codec's rounding
+FLOOR = 0.05  # steps of brightness: below this, spread is the codec's rounding
+FINE, COARSE, AROUND = 0.15, 0.4, 0.5  # Gaussian widths over a chip's side: what is kept, what is taken off, its spread
 SMALLEST, LARGEST, STEP = 0.45, 2.2, 0.005  # size of a chip over that in an uncropped frame
 GROUPS = 7  # runs of sizes that are filtered alike
-TRIED = 12  # places whose code is read
-SEARCH_FRAMES = 8
+TRIED = 100  # places whose code is read
 CHIP_PX = 6.5  # a chip's side where places are sought
 MOST_FRAMES = 32
 LEAST_PX = 64  # of the shorter side: below, a chip is smaller than a pixel
 
 ALARM = 1e-6  # false alarms a clip
+WAYS = 4  # to be marked: by the known chips or by the code, where an uncropped mark lies or in a search
 # Fitted on unmarked clips, and checked on others: docs/benchmarks, `python -m benchmarks.marks --null`.
 NULL_WIDTH = 1.0  # of scores at one place, in the standard deviations that they are measured in
 ALIGNED_LOOKS = 9.0
@@ -135,11 +138,18 @@ def box_mean(plane_HW: Floats, reach_px: int) -> Floats:
 
 
 def chips_kept(luma_HW: Floats, side_px: float) -> Floats:
-    """What is of a chip's size, over the square of its local spread: what a mark of even strength weighs at best."""
-    band = box_mean(luma_HW, max(round(side_px * 0.2), 1)) - box_mean(luma_HW, max(round(side_px * 0.8), 2))
-    energy = box_mean(np.asarray(band * band, np.float32), max(round(side_px * 0.7), 3))
-    spread_HW = np.sqrt(np.maximum(energy, 0)) + np.float32(FLOOR)
-    return np.asarray(np.clip(band / spread_HW, -CLIP, CLIP) / spread_HW, np.float32)
+    """What is of a chip's size, in three directions apart (across, down, both), each over the square of its own local
+    spread: what a mark of even strength weighs at best. Hair and cloth run one way, so the other two stay clean.
+    """
+    fine, coarse, around = FINE * side_px, COARSE * side_px, AROUND * side_px
+    both = gaussian_filter(luma_HW, fine, truncate=2.5)
+    down, across = (gaussian_filter(luma_HW, sigma, truncate=2.5) for sigma in ((fine, coarse), (coarse, fine)))
+    neither = gaussian_filter(luma_HW, coarse, truncate=2.5)
+    kept = np.zeros_like(luma_HW)
+    for band in (across - neither, down - neither, both - down - across + neither):
+        spread_HW = np.sqrt(gaussian_filter(band * band, around, truncate=2.0)) + np.float32(FLOOR)
+        kept += np.clip(band / spread_HW, -CLIP, CLIP) / spread_HW
+    return kept
 
 
 @kernel
@@ -212,14 +222,16 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the mark may lie: size of its chips over that in an uncropped frame, shift of the tile in samples."""
+    """Where the mark may lie: size of its chips over that in an uncropped frame, shift of the tile in samples, and what
+    each coded bit would be there, float32 [CODED_BITS].
+    """
 
     score: float
     scale: float
     row: int
     column: int
     mirrored: bool
-    folded: Floats
+    soft: Floats
 
 
 class Gathered:
@@ -228,6 +240,10 @@ class Gathered:
     def __init__(self, most: int) -> None:
         self.most, self.every, self.seen = most, 1, 0
         self.luma: list[Floats] = []
+
+    def mean(self) -> Floats:
+        """All that was gathered as one picture: the mark stays where it is, noise and what moves do not."""
+        return np.asarray(np.mean(self.luma, axis=0), np.float32)
 
     def add(self, rgb_HW3: Rgb) -> None:
         if min(rgb_HW3.shape[:2]) < LEAST_PX:
@@ -249,51 +265,49 @@ def _working(rgb_HW3: Rgb) -> Floats:
     return luma if shrink == 1 else resized(luma, round(height * shrink), round(width * shrink))
 
 
-def plane_at(luma: list[Floats], shorter_px: int, scale: float) -> Floats:
-    """What all frames say about chips of about that scale, with the shorter side brought to `shorter_px`."""
-    height, width = luma[0].shape
+def plane_at(luma_HW: Floats, shorter_px: int, scale: float) -> Floats:
+    """What a picture says about chips of about that scale, with the shorter side brought to `shorter_px`."""
+    height, width = luma_HW.shape
     size = shorter_px / min(height, width)
     rows, columns = round(height * size), round(width * size)
-    total = np.zeros((rows, columns), np.float32)
-    for plane in luma:
-        total += chips_kept(resized(plane, rows, columns), scale * chip_px(rows, columns))
-    return total
+    return chips_kept(resized(luma_HW, rows, columns), scale * chip_px(rows, columns))
 
 
-def _folded(plane: Floats, scale: float) -> Floats:
+def folded_at(plane: Floats, scale: float) -> Floats:
+    """A plane in one tile, of chips of a size."""
     return fold(plane, TILE_ROWS * SAMPLES, TILE_COLUMNS * SAMPLES, SAMPLES / (scale * chip_px(*plane.shape)))
 
 
-def aligned(luma: list[Floats]) -> Place:
+def aligned(luma_HW: Floats) -> Place:
     """The mark where it lies in an uncropped frame, give or take a quarter of a chip."""
-    folded = _folded(plane_at(luma, WORKING_PX, 1.0), 1.0)
+    folded = folded_at(plane_at(luma_HW, WORKING_PX, 1.0), 1.0)
     scores = correlate(folded)[0]
     near = [(float(scores[row, column]), row, column) for row in (-1, 0, 1) for column in (-1, 0, 1)]
     score, row, column = max(near)
-    return Place(score, 1.0, row, column, False, folded)
+    return Place(score, 1.0, row, column, False, soft_bits(read(folded, row, column, False)))
 
 
-def searched(luma: list[Floats]) -> list[Place]:
-    """The likeliest places anywhere, at any size, best first: sought in a few frames, the best looked at in all."""
-    few = luma[:: -(-len(luma) // SEARCH_FRAMES)]
+def searched(luma_HW: Floats) -> list[Place]:
+    """The likeliest places anywhere, at any size, best first."""
     found: list[Place] = []
     for scales in _groups():
-        found = _best([*found, *_places(few, scales, 2)])
+        found = _best([*found, *_places(luma_HW, scales, 2)])
     best = found[0]
     again = best.scale * np.exp(STEP / 2 * np.arange(-2, 3)).astype(np.float32)
-    return _best([*found, *_places(luma, again, 2)])
+    return _best([*found, *_places(luma_HW, again, 2)])
 
 
-def _places(luma: list[Floats], scales: Floats, ways: int) -> Iterator[Place]:
+def _places(luma_HW: Floats, scales: Floats, ways: int) -> Iterator[Place]:
     """The likeliest place at each of a few sizes that are filtered alike."""
     middle = float(scales[len(scales) // 2])
-    shorter_px = min(round(CHIP_PX * CHIPS_ACROSS_SHORTER_SIDE / middle), *luma[0].shape)  # growing brings nothing
-    plane = plane_at(luma, shorter_px, middle)
+    shorter_px = min(round(CHIP_PX * CHIPS_ACROSS_SHORTER_SIDE / middle), *luma_HW.shape)  # growing brings nothing
+    plane = plane_at(luma_HW, shorter_px, middle)
     for scale in scales:
-        folded = _folded(plane, float(scale))
+        folded = folded_at(plane, float(scale))
         for mirrored, scores in zip((False, True), correlate(folded, ways)):
             row, column = np.unravel_index(int(scores.argmax()), scores.shape)
-            yield Place(float(scores[row, column]), float(scale), int(row), int(column), mirrored, folded)
+            soft = soft_bits(read(folded, int(row), int(column), mirrored))
+            yield Place(float(scores[row, column]), float(scale), int(row), int(column), mirrored, soft)
 
 
 def _best(places: list[Place]) -> list[Place]:
@@ -313,26 +327,40 @@ def tail_log10(score: float) -> float:
     return (-score * score / 2 - math.log(score * math.sqrt(2 * math.pi))) / math.log(10)
 
 
-def alarm_log10(score: float, looks: float, codes_read: int = 0) -> float:
-    """Chance of a score at least so high among `looks` independent ones without a mark; with `codes_read`, that one of
-    so many codes passes its CRC too. A power of ten, at most 0. Twice the chance: there are two ways to be marked.
+def alarm_log10(score: float, looks: float) -> float:
+    """Chance of a score at least so high among `looks` independent ones without a mark. A power of ten, at most 0."""
+    return min(tail_log10(score / NULL_WIDTH) + math.log10(looks * WAYS), 0.0)
+
+
+def code_log10(likeness: float, words_log10: float = PAYLOAD_BITS * math.log10(2)) -> float:
+    """Chance that noise lies as near to any of the 2**40 words whose CRC is right: a bound, as a power of ten.
+
+    likeness: cosine between what was measured and the word. Of directions in n dimensions at most
+    (1 - c * c) ** ((n - 1) / 2) / (2 c sqrt(n)) lie within cosine c of one (Ball, An elementary introduction to modern
+    convex geometry, 1997, lecture 2).
     """
-    chance = min(tail_log10(score / NULL_WIDTH) + math.log10(looks), 0.0)
-    if codes_read:
-        chance += math.log10(codes_read) - CRC_BITS * math.log10(2)
-    return min(chance + math.log10(2), 0.0)
+    if likeness < 0.2:
+        return 0.0
+    within = (CODED_BITS - 1) / 2 * math.log10(max(1 - likeness * likeness, 1e-9))
+    return min(within - math.log10(2 * likeness * math.sqrt(CODED_BITS)) + words_log10, 0.0)
+
+
+def read_log10(score: float, looks: float, codes: int, likeness: float) -> float:
+    """Chance that without a mark one of `codes` places reads so well, at a place that scores so high."""
+    places = min(tail_log10(score / NULL_WIDTH) + math.log10(looks), math.log10(codes))
+    return min(places + math.log10(WAYS) + code_log10(likeness), 0.0)
 
 
 def _judged(places: list[Place], looks: float, frames: int) -> Finding:
     """The verdict on places of one look, best first."""
     best = places[0]
     alarm, payload, errors = alarm_log10(best.score, looks), None, None
-    for place in places:
-        soft = soft_bits(read(place.folded, place.row, place.column, place.mirrored))
-        payload = decode(soft)
-        if payload is not None:
-            best, errors = place, float(np.mean(np.sign(soft) != encode(payload)))
-            alarm = min(alarm, alarm_log10(place.score, looks, len(places)))
+    for place, said in zip(places, decode_all(np.stack([place.soft for place in places]))):
+        if said is not None:
+            payload, best, word = said, place, encode(said)
+            errors = float(np.mean(np.sign(place.soft) != word))
+            likeness = float(place.soft @ word / (np.linalg.norm(place.soft) * math.sqrt(CODED_BITS)))
+            alarm = min(alarm, read_log10(place.score, looks, len(places), likeness))
             break
     marked = alarm <= math.log10(ALARM)
     if not marked:
@@ -371,9 +399,10 @@ def detect_mark(frames: Iterable[Rgb], most_frames: int = MOST_FRAMES, search: b
     if not gathered.luma:
         raise SettingError("there is no frame to look at")
     count = len(gathered.luma)
-    found = _judged([aligned(gathered.luma)], ALIGNED_LOOKS, count)
+    luma_HW = gathered.mean()
+    found = _judged([aligned(luma_HW)], ALIGNED_LOOKS, count)
     if search and not (found.marked and found.payload):
-        anywhere = _judged(searched(gathered.luma), SEARCHED_LOOKS, count)
+        anywhere = _judged(searched(luma_HW), SEARCHED_LOOKS, count)
         if anywhere.marked and (anywhere.payload or not found.marked):
             found = anywhere
     return found

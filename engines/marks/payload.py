@@ -112,23 +112,32 @@ def decode(soft: Floats) -> Payload | None:
     """The most likely payload behind `soft`, float32 [CODED_BITS], positive where +1 is likelier; None where the CRC
     says that it was not read right. By chance, one of 16,777,216 noises passes.
     """
-    outputs = _outputs()
-    gains = np.einsum("bso,to->tbs", outputs, soft.reshape(_STEPS, -1))  # [steps, bit, state]
+    return decode_all(soft[None])[0]
+
+
+def decode_all(soft_NB: Floats) -> list[Payload | None]:
+    """As `decode`, of several at once: float32 [N, CODED_BITS]."""
+    outputs, count = _outputs(), len(soft_NB)
+    gains = np.einsum("bso,nto->tnbs", outputs, soft_NB.reshape(count, _STEPS, -1))  # [steps, N, bit, state]
     after = np.arange(_STATES)
     bit = after >> (_MEMORY - 1)
     before = np.stack([(after << 1 & (_STATES - 1)) | low for low in (0, 1)])  # the two states that lead to each
-    metric = np.full(_STATES, -np.inf)
-    metric[0] = 0.0
-    came_from = np.empty((_STEPS, _STATES), np.int64)
+    metric = np.full((count, _STATES), -np.inf)
+    metric[:, 0] = 0.0
+    came_from = np.empty((_STEPS, count, _STATES), np.int16)
     for t in range(_STEPS):
-        ways = metric[before] + gains[t, bit, before]
-        best = ways.argmax(axis=0)
-        came_from[t] = before[best, after]
-        metric = ways[best, after]
-    state, word = 0, 0
+        one, other = (metric[:, states] + gains[t][:, bit, states] for states in before)
+        came_from[t] = np.where(other > one, before[1], before[0])
+        metric = np.maximum(one, other)
+    each, state = np.arange(count), np.zeros(count, np.int64)
+    words = [0] * count
     for t in range(_STEPS - 1, -1, -1):
         if t < _STEPS - _MEMORY:
-            word |= int(bit[state]) << (_STEPS - _MEMORY - 1 - t)
-        state = int(came_from[t, state])
+            words = [word | int(one) << (_STEPS - _MEMORY - 1 - t) for word, one in zip(words, bit[state])]
+        state = came_from[t, each, state].astype(np.int64)
+    return [_checked(word) for word in words]
+
+
+def _checked(word: int) -> Payload | None:
     data, crc = word >> CRC_BITS, word & ((1 << CRC_BITS) - 1)
     return Payload.unpack(data) if crc == crc24(data, PAYLOAD_BITS) else None

@@ -12,10 +12,19 @@ import pytest
 from PIL import Image
 
 from engines.errors import KeyFault, SettingError
-from engines.marks.detect import MOST_FRAMES, Gathered, alarm_log10, detect_mark, tail_log10
+from engines.marks.detect import (
+    MOST_FRAMES,
+    WAYS,
+    Gathered,
+    alarm_log10,
+    code_log10,
+    detect_mark,
+    read_log10,
+    tail_log10,
+)
 from engines.marks.invisible import AMPLITUDE, Marker
 from engines.marks.own import own_payload
-from engines.marks.payload import Payload
+from engines.marks.payload import CODED_BITS, Payload, decode, decode_all, encode
 from engines.standby import standby_card
 from engines.types import Rgb
 
@@ -176,7 +185,28 @@ def test_chances_are_those_of_a_gaussian() -> None:
     assert tail_log10(4.7534) == pytest.approx(-6, abs=0.01)
     assert tail_log10(5.001) == pytest.approx(tail_log10(4.999), abs=0.03)
     assert alarm_log10(-5, 1e6) == 0
-    assert alarm_log10(3, 9, codes_read=1) < alarm_log10(3, 9) - 6
+    assert alarm_log10(6, 9) == pytest.approx(tail_log10(6) + np.log10(9 * WAYS))
+
+
+def test_a_code_counts_by_how_near_it_lies_to_a_word() -> None:
+    """The bound on directions holds for measured ones, and a word that noise reads is never evidence."""
+    random = np.random.default_rng(0)
+    word = encode(PAYLOAD)
+    noise = random.normal(size=(20_000, CODED_BITS)).astype(np.float32)
+    likeness = noise @ word / np.linalg.norm(noise, axis=1) / np.sqrt(CODED_BITS)
+    for level in (0.2, 0.25):
+        assert np.log10(np.mean(likeness > level)) < code_log10(level, words_log10=0.0)
+    assert code_log10(0.4) == 0, "2**40 words: one of them is that near to anything"
+    assert code_log10(0.7) < -15
+    assert read_log10(4.0, 2e6, 100, 0.7) > read_log10(9.0, 2e6, 100, 0.7)
+    assert decode_all(noise[:50]) == [None] * 50
+
+
+def test_many_codes_are_read_as_one_is() -> None:
+    random = np.random.default_rng(1)
+    soft = np.stack([encode(Payload(n, n)) + random.normal(0, sigma, CODED_BITS) for n, sigma in ((5, 0.5), (9, 4))])
+    assert decode_all(soft.astype(np.float32)) == [decode(one) for one in soft.astype(np.float32)]
+    assert decode_all(soft.astype(np.float32))[0] == Payload(5, 5)
 
 
 def test_the_standby_card_is_marked_even_without_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
