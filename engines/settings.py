@@ -60,16 +60,17 @@ class SwapSettings(StrictModel):
     label_style: Literal["plate", "outline", "letters"] = Field(
         "plate", description="letters on a dark plate, letters with a dark outline, or the two large letters alone"
     )
-    label_language: Literal["en", "da", "de", "es", "fr", "it", "nl", "pl", "pt", "sv"] = Field(
-        "en", description="language of the label"
-    )
+    label_language: Literal[
+        "en", "ar", "bg", "cs", "da", "de", "el", "es", "fr", "he", "hi", "it", "ja", "ko", "nl", "pl", "pt", "ru", "sv",
+        "th", "tr", "uk", "vi", "zh", "zh-Hant",
+    ] = Field("en", description="language of the label")  # fmt: skip
     hold_ms: int = Field(300, ge=0, le=300, description="how long the last good picture stands in for a lost face")
     max_faces: int = Field(4, ge=1, le=8, description="faces that are tracked at most")
     runtime: Literal["auto", "torch", "compiled", "ort", "tensorrt"] = Field(
         "auto", description="what executes a learned engine"
     )
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="where: cpu, cuda, cuda:1, or auto")
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+    precision: Literal["auto", "float32", "bfloat16", "float16", "int8"] = Field(
         "auto", description="numbers that a learned engine computes with"
     )
     size_px: int | None = Field(

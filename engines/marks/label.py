@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import count
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -18,10 +20,13 @@ from engines.types import Box, Mask, Rgb
 
 Corner = Literal["upper right", "upper left", "lower right", "lower left"]
 Style = Literal["plate", "outline", "letters"]
-Language = Literal["en", "da", "de", "es", "fr", "it", "nl", "pl", "pt", "sv"]
+Language = Literal[
+    "en", "ar", "bg", "cs", "da", "de", "el", "es", "fr", "he", "hi", "it", "ja", "ko", "nl", "pl", "pt", "ru", "sv",
+    "th", "tr", "uk", "vi", "zh", "zh-Hant",
+]  # fmt: skip
 
 CORNERS: tuple[Corner, ...] = ("upper right", "upper left", "lower right", "lower left")
-# Pillow's own font has ASCII only: the words are chosen so that no letter lacks its accent.
+# Pillow's own font has ASCII only: in these, words are chosen so that no letter lacks its accent.
 WORDS: dict[Language, tuple[str, str]] = {
     "en": ("AI", "modified face"),
     "da": ("AI", "kunstigt ansigt"),
@@ -33,7 +38,25 @@ WORDS: dict[Language, tuple[str, str]] = {
     "pl": ("AI", "sztuczna twarz"),
     "pt": ("IA", "rosto artificial"),
     "sv": ("AI", "syntetiskt ansikte"),
+    # Below: drawn beforehand, in `DRAWN`, by examples/draw_label_words.py. New ones at the end.
+    "ar": ("AI", "وجه مُعدَّل"),
+    "bg": ("ИИ", "променено лице"),
+    "cs": ("AI", "upravený obličej"),
+    "el": ("ΤΝ", "τροποποιημένο πρόσωπο"),
+    "he": ("AI", "פנים ערוכות"),
+    "hi": ("एआई", "बदला हुआ चेहरा"),
+    "ja": ("AI", "顔を加工"),
+    "ko": ("AI", "합성된 얼굴"),
+    "ru": ("ИИ", "изменённое лицо"),
+    "th": ("AI", "ใบหน้าดัดแปลง"),
+    "tr": ("YZ", "değiştirilmiş yüz"),
+    "uk": ("ШІ", "змінене обличчя"),
+    "vi": ("AI", "khuôn mặt đã sửa"),
+    "zh": ("AI", "合成人脸"),
+    "zh-Hant": ("AI", "合成人臉"),
 }
+DRAWN = Path(__file__).with_name("label_words.ttf")  # each word as one shaped glyph: no shaping is needed to show it
+FIRST_DRAWN = 0xE000
 LETTERS_SHARE = 0.11  # size of the two letters over the shorter side: capitals of 7 pixels in a thumbnail of 160 x 90
 BOLDER_SHARE = 0.03
 WORDS_SHARE = 0.038
@@ -41,6 +64,23 @@ LEAST_WORDS_PX = 13  # smaller type cannot be read
 MARGIN_SHARE = 0.02
 PLATE_OPACITY = 150
 LEAVES_AT = 0.05  # share of the label that a face may cover before it moves
+
+
+def drawn_texts() -> dict[str, str]:
+    """Texts that Pillow's own font cannot show, and the characters that stand for each in the font `DRAWN`: one for
+    each word, from left to right as they are seen.
+    """
+    texts = dict.fromkeys(text for words in WORDS.values() for text in words if not text.isascii())
+    characters = map(chr, count(FIRST_DRAWN))
+    return {text: "".join(next(characters) for _ in text.split()) for text in texts}
+
+
+def _in_a_font(text: str, size_px: float) -> tuple[str, ImageFont.FreeTypeFont | ImageFont.ImageFont, bool]:
+    """What to draw, with which font, and whether that font is bold already."""
+    drawn = drawn_texts().get(text)
+    if drawn is None:
+        return text, ImageFont.load_default(size_px), False
+    return drawn, ImageFont.truetype(DRAWN, size_px, layout_engine=ImageFont.Layout.BASIC), True
 
 
 @lru_cache(maxsize=16)
@@ -52,15 +92,16 @@ def _plate(height_px: int, width_px: int, style: Style, language: Language) -> t
     if style != "letters":
         pieces.append((words, max(shorter * WORDS_SHARE, LEAST_WORDS_PX)))
     pad = max(round(shorter * 0.014), 2)
-    fonts = [ImageFont.load_default(size_px) for _, size_px in pieces]
-    bold_px = [max(round(pieces[0][1] * BOLDER_SHARE), 1), 0]  # at thumbnail size thin strokes drown
-    boxes = [font.getbbox(text, stroke_width=bold) for (text, _), font, bold in zip(pieces, fonts, bold_px)]
+    shown = [_in_a_font(text, size_px) for text, size_px in pieces]
+    # At thumbnail size thin strokes drown.
+    bold_px = [max(round(pieces[0][1] * BOLDER_SHARE / (2 if shown[0][2] else 1)), 1), 0]
+    boxes = [font.getbbox(text, stroke_width=bold) for (text, font, _), bold in zip(shown, bold_px)]
     gap = round(shorter * 0.02)
     width = round(sum(right - left for left, _, right, _ in boxes)) + gap * (len(boxes) - 1) + 2 * pad + 2
     height = round(max(bottom - top for _, top, _, bottom in boxes)) + 2 * pad
     glyphs = Image.new("L", (width, height), 0)
     at_px = float(pad)
-    for (text, _), font, bold, (left, top, right, bottom) in zip(pieces, fonts, bold_px, boxes):
+    for (text, font, _), bold, (left, top, right, bottom) in zip(shown, bold_px, boxes):
         place = (at_px - left, (height - (bottom - top)) / 2 - top)
         ImageDraw.Draw(glyphs).text(place, text, font=font, fill=255, stroke_width=bold)
         at_px += right - left + gap
@@ -72,8 +113,8 @@ def _plate(height_px: int, width_px: int, style: Style, language: Language) -> t
 def _ground(glyphs: Image.Image, style: Style, pad: int) -> Mask:
     """How much of the picture the dark ground behind the letters hides."""
     if style == "outline":
-        wide = np.array(glyphs.filter(ImageFilter.GaussianBlur(pad * 0.8)), np.uint16)
-        return np.minimum(wide * 8, 255).astype(np.uint8)
+        wide = np.array(glyphs.filter(ImageFilter.GaussianBlur(pad)), np.uint16)
+        return np.minimum(wide * 12, 255).astype(np.uint8)
     ground = Image.new("L", glyphs.size, 0)
     corners = (0, 0, glyphs.width - 1, glyphs.height - 1)
     ImageDraw.Draw(ground).rounded_rectangle(corners, radius=2 * pad, fill=PLATE_OPACITY)

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageFont
 
-from engines.marks.label import CORNERS, WORDS, Corner, Language, Style, draw_label, free_corner
+from engines.marks.label import (
+    CORNERS,
+    DRAWN,
+    WORDS,
+    Corner,
+    Language,
+    Style,
+    draw_label,
+    drawn_texts,
+    free_corner,
+)
 from engines.types import Box, Rgb
 
 SIZES = [(360, 640), (480, 640), (720, 1280), (1280, 720), (1080, 1920)]
@@ -41,15 +53,18 @@ def test_is_legible_on_any_ground(level: int) -> None:
     assert contrast > 4.5, "WCAG 2.2, level AA"
 
 
+@pytest.mark.parametrize("language", ["en", "ru", "uk", "el", "hi", "tr"])
 @pytest.mark.parametrize("style", ["plate", "outline", "letters"])
 @pytest.mark.parametrize("level", [0, 128, 255])
 @pytest.mark.parametrize(("height", "width"), [(720, 1280), (1080, 1920), (480, 640)])
-def test_two_letters_can_be_read_in_a_thumbnail(style: Style, level: int, height: int, width: int) -> None:
+def test_two_letters_can_be_read_in_a_thumbnail(
+    language: Language, style: Style, level: int, height: int, width: int
+) -> None:
     """160 pixels wide: strokes stand out from what is between them by 3 to 1 (WCAG 2.2, large type), over 6 rows."""
 
     def thumbnail(ground: int) -> NDArray[np.float64]:
         canvas = np.full((height, width, 3), ground, np.uint8)
-        draw_label(canvas, style=style)
+        draw_label(canvas, style=style, language=language)
         small = Image.fromarray(canvas).resize((160, round(160 * height / width)), Image.Resampling.BOX)
         return np.asarray(small)[..., 1].astype(float)
 
@@ -63,10 +78,41 @@ def test_two_letters_can_be_read_in_a_thumbnail(style: Style, level: int, height
 
 
 @pytest.mark.parametrize("language", WORDS)
-def test_every_letter_of_every_language_is_in_the_font(language: Language) -> None:
-    font = ImageFont.load_default(30)
-    missing = bytes(font.getmask("\uffff"))
-    assert all(bytes(font.getmask(letter)) != missing for letter in "".join(WORDS[language]) if letter != " ")
+def test_every_letter_of_every_language_is_in_a_font(language: Language) -> None:
+    plain = ImageFont.load_default(30)
+    missing = bytes(plain.getmask("\uffff"))
+    for text in WORDS[language]:
+        if text not in drawn_texts():
+            assert all(bytes(plain.getmask(letter)) != missing for letter in text if letter != " ")
+
+
+@pytest.mark.parametrize("language", [one for one in WORDS if not "".join(WORDS[one]).isascii()])
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_drawn_words_have_ink_at_every_size(language: Language, height: int, width: int) -> None:
+    canvas = np.full((height, width, 3), 90, np.uint8)
+    draw_label(canvas, language=language)
+    rows, columns = np.where((canvas > 200).all(axis=2))
+    assert len(rows) > 100
+    assert np.ptp(columns) > 0.15 * min(height, width)
+
+
+def test_the_font_of_drawn_words_is_that_of_these_words() -> None:
+    """`python -m examples.draw_label_words` draws it anew. No two texts look alike."""
+    font = ImageFont.truetype(DRAWN, 40, layout_engine=ImageFont.Layout.BASIC)
+    texts = drawn_texts()
+    assert font.getname() == ("Vividstream Label", hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16])
+    assert len({bytes(font.getmask(characters)) for characters in texts.values()}) == len(texts)
+    assert DRAWN.stat().st_size < 64_000
+
+
+def test_right_to_left_is_drawn_right_to_left_and_joined() -> None:
+    """The Hebrew words' last letter, the narrow one of `ערוכות`, stands at the left; Arabic letters touch."""
+    font = ImageFont.truetype(DRAWN, 60, layout_engine=ImageFont.Layout.BASIC)
+    first, second = drawn_texts()[WORDS["he"][1]]
+    assert font.getlength(first) > font.getlength(second), "`ערוכות`, six letters, is the left one"
+    last = font.getmask(drawn_texts()[WORDS["ar"][1]][1])
+    columns = np.array(last).reshape(last.size[::-1]).any(axis=0)
+    assert np.count_nonzero(np.diff(columns.astype(int)) == -1) <= 2, "`وجه`: one gap, after its first letter"
 
 
 @pytest.mark.parametrize("corner", CORNERS)
