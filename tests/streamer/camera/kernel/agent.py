@@ -18,6 +18,7 @@ def serve() -> None:
     """For ever: `N.request` in, `N.result` and `N.said` out."""
     import tests.streamer.camera.kernel.inside as inside
 
+    inside.compile_kernels()  # once for all: what is forked has them, and Numba itself, loaded
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     (OUT / "ready").touch()
     number = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
@@ -10,6 +11,7 @@ import threading
 import time
 from contextlib import suppress
 from fractions import Fraction
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,8 @@ VIVID = "/sys/bus/platform/drivers/vivid"
 
 
 def compile_kernels() -> None:
-    """On the outside: everything of Numba that is used inside, for plain and for locked pictures."""
+    """Everything of Numba that is used inside, for plain and for locked pictures: on the outside for the cache, inside
+    from it."""
     from engines import load
 
     locked = np.zeros((64, 96, 3), np.uint8)
@@ -65,7 +68,11 @@ def look(path: str) -> dict[str, Any]:
 
 
 def write(
-    path: str, size_px: tuple[int, int], pixel_format: PixelFormat | None = None, until: str = "", seconds: float = 60.0
+    path: str,
+    size_px: tuple[int, int],
+    pixel_format: PixelFormat | None = None,
+    until: str = "",
+    seconds: float = 200.0,
 ) -> dict[str, Any]:
     """Writes the clip over and over, until the file `until` is there. Counts who watches meanwhile."""
     sink = LoopbackSink(path)
@@ -318,15 +325,50 @@ def film(path: str, size_px: tuple[int, int]) -> None:
         media.mux(stream.encode(None))
 
 
-def chromium(page: str, arguments: list[str], most_s: float) -> dict[str, Any]:
-    """Opens the page in headless Chromium, which takes a camera, and returns the title that the page gives itself."""
+def chromium(program: str, most_s: float) -> dict[str, Any]:
+    """What a page sees that takes a camera, in headless Chromium: name, size, how near to the clip."""
+    found: list[dict[str, Any]] = []
+    page = Path(__file__).with_name("camera.html").read_bytes()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(page if self.path == "/" else b"")
+
+        def do_POST(self) -> None:
+            found.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    arguments = [
+        program, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+        "--disable-extensions", "--disable-background-networking", "--disable-component-update", "--single-process",
+        "--user-data-dir=/run/chromium", "--use-fake-ui-for-media-stream", "--enable-logging=stderr",
+        f"http://127.0.0.1:{server.server_address[1]}/",
+    ]  # fmt: skip
     with (OUT / "chromium.log").open("wb") as log:
-        process = subprocess.Popen(["chromium", *arguments, page], stdout=log, stderr=log, cwd="/run")
+        process = subprocess.Popen(arguments, stdout=log, stderr=log, cwd="/run")
         try:
-            _wait(lambda: (OUT / "chromium.json").exists() or process.poll() is not None, most_s)
+            _wait(lambda: found or process.poll() is not None, most_s)
         finally:
-            process.terminate()
-    with suppress(FileNotFoundError):
-        found: dict[str, Any] = json.loads((OUT / "chromium.json").read_text(encoding="utf-8"))
-        return found
-    return {"failed": (OUT / "chromium.log").read_text(errors="replace")[-3000:]}
+            process.kill()
+    if not found:
+        return {"failed": (OUT / "chromium.log").read_text(errors="replace")[-3000:]}
+    if "png" in found[0]:
+        data = base64.b64decode(found[0].pop("png").split(",")[1])
+        (OUT / "chromium.png").write_bytes(data)
+        seen = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), np.uint8)
+        found[0]["psnr_db"] = max(psnr(seen, one) for one in pictures((seen.shape[1], seen.shape[0])))
+    return found[0]
+
+
+def doctor() -> list[dict[str, Any]]:
+    """What `vividstream doctor` says of the cameras and of the module."""
+    from streamer.doctor import cameras
+    from streamer.doctor.settings import DoctorSettings
+
+    return [found.as_json() for look in (cameras.cameras, cameras.loopback) for found in look(DoctorSettings())]

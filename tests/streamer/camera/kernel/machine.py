@@ -102,7 +102,7 @@ class Machine:
 def booted(work: Path) -> Iterator[Machine]:
     """A machine for as long as the context lasts."""
     kernel, out = kernel_folder(), work / "out"
-    out.mkdir(parents=True)
+    out.mkdir(parents=True, exist_ok=True)
     release = (kernel / "release").read_text(encoding="ascii").strip()
     initrd = _initrd(kernel, release, work)
     environment = {
