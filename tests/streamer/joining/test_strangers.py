@@ -14,8 +14,9 @@ from engines import MediaError
 from streamer.joining import janus_wire
 from streamer.joining.errors import CannotJoin
 from streamer.joining.janus import JanusRoom
+from streamer.joining.outgoing import Outgoing
 from streamer.joining.settings import JanusSettings
-from tests.streamer.joining.janus_room import showing, transport, unseen
+from tests.streamer.joining.janus_room import transport, unseen
 
 __all__ = ["transport"]  # a fixture
 
@@ -38,8 +39,8 @@ NONSENSE: list[Any] = [
 @pytest.mark.parametrize("nonsense", NONSENSE, ids=[json.dumps(one)[:60] for one in NONSENSE])
 @pytest.mark.parametrize("kind", ["ws", "http"])
 async def test_nonsense_is_refused_in_a_sentence(nonsense: Any, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(janus_wire, "ANSWERS_S", 0.3)
-    monkeypatch.setattr("streamer.joining.janus.ANSWERS_S", 0.3)
+    monkeypatch.setattr(janus_wire, "ANSWERS_S", 0.1)
+    monkeypatch.setattr("streamer.joining.janus.ANSWERS_S", 0.1)
 
     async def socket(request: web.Request) -> web.WebSocketResponse:
         answer = web.WebSocketResponse(protocols=["janus-protocol"])
@@ -66,7 +67,8 @@ async def test_nonsense_is_refused_in_a_sentence(nonsense: Any, kind: str, monke
     app.router.add_get("/", socket)
     app.router.add_post("/janus{path:.*}", post)
     app.router.add_get("/janus{path:.*}", look)
-    async with TestServer(app, host="127.0.0.1") as server, showing() as outgoing, unseen(outgoing) as (viewer, http):
+    outgoing = Outgoing("test")
+    async with TestServer(app, host="127.0.0.1") as server, unseen(outgoing) as (viewer, http):
         url = f"ws://127.0.0.1:{server.port}/" if kind == "ws" else f"http://127.0.0.1:{server.port}/janus"
         place = JanusRoom(url, 1, "Ada", JanusSettings(), http)
         try:
