@@ -24,7 +24,7 @@ import click
 from benchmarks.brief_call import ENDINGS, brief_call, small_loop
 from benchmarks.call_latency import server
 from benchmarks.report import machine, median, table, write_report
-from benchmarks.server_watch import Census, census
+from benchmarks.server_watch import HELD, Census, left_over, settled
 
 HANDSHAKE_S, SILENCE_S = 10.0, 8.0
 OPTIONS = (
@@ -32,9 +32,7 @@ OPTIONS = (
     "--handshake-s", str(HANDSHAKE_S), "--first-media-s", str(SILENCE_S), "--silence-s", str(SILENCE_S),
 )  # fmt: skip
 WEIGHTS = (0.4, 0.3, 0.05, 0.2, 0.05)  # of the endings; a vanished call keeps its place for seconds
-SETTLE_S = 25.0
 WARM_CALLS = 8
-HELPERS = 4  # threads: asyncio's pool starts its helpers (cores and four more) as they are first wanted
 MOST_GROWTH_MB = 15.0  # it goes up and down by as much from one look to the next
 LEAST_CALLS = 200  # from which on memory says something
 
@@ -53,15 +51,9 @@ class Result:
     def faults(self) -> list[str]:
         """Why the server is not as before, in words."""
         (_, before), (_, after) = self.watched[0], self.watched[-1]
-        found = [
-            f"{name}: {was} before, {now} after"
-            for name, was, now in zip(("descriptors", "threads", "processes", "tasks"), before.held(), after.held())
-            if was is not None and now is not None and now > was + (HELPERS if name == "threads" else 0)
-        ]
+        found = left_over(before, after)
         if self.pictureless:
             found.append(f"{self.pictureless} calls never showed a picture")
-        if after.calls:
-            found.append(f"{after.calls} calls have not ended")
         quarter = len(self.watched) // 4
         if self.made.total() >= LEAST_CALLS:
             was_mb, now_mb = (
@@ -94,7 +86,8 @@ async def measure(address: str, pid: int, count: int, at_once: int, seed: int) -
                 result.first_picture_s.append(took_s)
 
         async def watch() -> None:
-            result.watched.append((result.made.total(), await _settled(http, address, pid, result)))
+            before = result.watched[0][1] if result.watched else None
+            result.watched.append((result.made.total(), await settled(http, address, pid, before)))
 
         await asyncio.gather(*(one() for _ in range(WARM_CALLS)))  # what the first calls load and start is no leak
         result.made.clear()
@@ -116,28 +109,10 @@ async def measure(address: str, pid: int, count: int, at_once: int, seed: int) -
     return result
 
 
-async def _settled(http: aiohttp.ClientSession, address: str, pid: int, result: Result) -> Census:
-    """The server when all calls are over, and as before if it comes to that in time."""
-    until_s = time.monotonic() + SETTLE_S
-    while True:
-        now = await census(http, address, pid)
-        as_before = not result.watched or now.descriptors <= result.watched[0][1].descriptors
-        if (now.calls == 0 and as_before) or time.monotonic() > until_s:
-            return now
-        await asyncio.sleep(0.25)
-
-
 def report(result: Result) -> str:
-    head = ("calls made", "descriptors", "threads", "processes", "tasks", "memory MB")
+    head = ("calls made", *HELD, "memory MB")
     rows = [
-        (
-            str(made),
-            one.descriptors,
-            one.threads,
-            one.processes,
-            "-" if one.tasks is None else one.tasks,
-            f"{one.memory_mb:.1f}",
-        )
+        (str(made), *("-" if held is None else held for held in one.held()), f"{one.memory_mb:.1f}")
         for made, one in result.watched
     ]
     took = sorted(result.first_picture_s)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
+
+SETTLE_S = 25.0
+HELD = ("descriptors", "threads", "processes", "tasks")
+HELPERS = 4  # threads: asyncio's pool starts its helpers (cores and four more) as they are first wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +28,29 @@ class Census:
     lags: int | None  # how often its event loop was over 100 ms late, since it began
 
     def held(self) -> tuple[int, int, int, int | None]:
-        """What must be as before when all calls have ended."""
+        """What must be as before when all calls have ended, in the order of HELD."""
         return self.descriptors, self.threads, self.processes, self.tasks
+
+
+def left_over(before: Census, after: Census) -> list[str]:
+    """What a server holds when all calls have ended that it did not hold before them, in words."""
+    found = [
+        f"{name}: {was} before, {now} after"
+        for name, was, now in zip(HELD, before.held(), after.held(), strict=True)
+        if was is not None and now is not None and now > was + (HELPERS if name == "threads" else 0)
+    ]
+    return [*found, f"{after.calls} calls have not ended"] if after.calls else found
+
+
+async def settled(http: aiohttp.ClientSession, address: str, pid: int, before: Census | None) -> Census:
+    """The server when all calls are over, and holds no more descriptors than before if it comes to that in time."""
+    until_s = time.monotonic() + SETTLE_S
+    while True:
+        now = await census(http, address, pid)
+        as_before = before is None or now.descriptors <= before.descriptors
+        if (now.calls == 0 and as_before) or time.monotonic() > until_s:
+            return now
+        await asyncio.sleep(0.25)
 
 
 async def census(http: aiohttp.ClientSession, address: str, pid: int) -> Census:

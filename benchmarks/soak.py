@@ -30,10 +30,10 @@ import click
 
 from benchmarks.brief_call import ENDINGS, FPS, BriefCall, brief_call, small_loop
 from benchmarks.call_latency import server
-from benchmarks.connects import HELPERS, OPTIONS, WEIGHTS
+from benchmarks.connects import OPTIONS, WEIGHTS
 from benchmarks.packet_caller import Coded
 from benchmarks.report import machine, median, table, write_report
-from benchmarks.server_watch import Census, census
+from benchmarks.server_watch import HELD, Census, census, left_over, settled
 
 STAYING = 2
 WATCH_EVERY_S = 10.0
@@ -83,14 +83,7 @@ class Soak:
             if any(one.pictures[call] == 0 for one in last):
                 found.append(f"call {call + 1} was without pictures")
         if self.after is not None:
-            names = ("descriptors", "threads", "processes", "tasks")
-            found += [
-                f"{name}: {was} before, {now} after"
-                for name, was, now in zip(names, self.before.held(), self.after.held())
-                if was is not None and now is not None and now > was + (HELPERS if name == "threads" else 0)
-            ]
-            if self.after.calls:
-                found.append(f"{self.after.calls} calls have not ended")
+            found += left_over(self.before, self.after)
         return found
 
 
@@ -137,7 +130,7 @@ async def soak(address: str, pid: int, minutes: float, seed: int) -> Soak:
         )
         for one in staying:
             await one.call.end("delete")
-        result.after = await _settled(http, address, pid, result.before)
+        result.after = await settled(http, address, pid, result.before)
     return result
 
 
@@ -202,15 +195,6 @@ async def _watch(
         click.echo(f"{result.samples[-1]}", err=True)
 
 
-async def _settled(http: aiohttp.ClientSession, address: str, pid: int, before: Census) -> Census:
-    until_s = time.monotonic() + 25.0
-    while True:
-        now = await census(http, address, pid)
-        if (now.calls == 0 and now.descriptors <= before.descriptors) or time.monotonic() > until_s:
-            return now
-        await asyncio.sleep(0.25)
-
-
 def report(result: Soak, minutes: float) -> str:
     first, last = result.thirds()
     head = ("", "first third", "last third", "worst")
@@ -241,7 +225,7 @@ def report(result: Soak, minutes: float) -> str:
             f"Harm done: {harm or 'none'}. Medians of the samples.", "",
             table(head, rows), "",
             f"Before all calls and after: {result.before.held()} and {result.after.held() if result.after else None} "
-            "(descriptors, threads, processes, tasks).", "",
+            f"({', '.join(HELD)}).", "",
             "Nothing is worse at last." if not faults else "Worse: " + "; ".join(faults) + ".",
         ]
     )  # fmt: skip
