@@ -8,7 +8,6 @@ import gc
 import sys
 from typing import Any
 
-ARENAS = 2
 WAIT_S = 1.0  # from a call's end to the collection: what comes after the end is over by then, and ends come together
 M_ARENA_MAX = -8  # of glibc's malloc.h
 
@@ -21,14 +20,15 @@ def _glibc() -> Any | None:
     return library if hasattr(library, "malloc_trim") and hasattr(library, "gnu_get_libc_version") else None
 
 
-def keep_together(arenas: int = ARENAS) -> bool:
-    """Has all threads allocate from so few heaps. Returns whether it could. Before threads are started.
+def keep_together() -> bool:
+    """Has all threads allocate from one heap. Returns whether it could. Before threads are started.
 
-    glibc makes eight for every core. Each call begins two threads and ends them; what one of them freed lies in its
-    heap until a thread that happens to get the same one wants as much: after minutes as much was free as was in use.
+    glibc makes eight for every core. Each call begins a thread and ends it; what it freed lay in its heap until another
+    thread that happened to get the same one wanted as much: after minutes as much was free as was in use. With two
+    heaps `trim` cannot give back the end of the second. Python's own small objects do not come from there.
     """
     library = _glibc()
-    return library is not None and bool(library.mallopt(M_ARENA_MAX, arenas))
+    return library is not None and bool(library.mallopt(M_ARENA_MAX, 1))
 
 
 def trim() -> bool:
