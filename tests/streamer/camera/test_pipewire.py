@@ -137,7 +137,13 @@ def test_no_work_while_nobody_watches(here: PipeWire, sink: PipeWireSink, tmp_pa
 def test_a_new_reader_is_not_shown_an_old_picture(here: PipeWire, sink: PipeWireSink, tmp_path: Path) -> None:
     sink.open(WIDTH_PX, HEIGHT_PX, 25)
     with Writer(sink, np.full((HEIGHT_PX, WIDTH_PX, 3), 255, np.uint8)):
-        assert here.reader(NODE, "I420", 2, tmp_path / "first").wait(30) == 0
+        first = here.reader(NODE, "I420", -1, tmp_path / "first")
+        assert wait_for(lambda: sink.counts.delivered > 3)
+        first.send_signal(signal.SIGSTOP)  # so that pictures are left that it was to take
+        written = sink.counts.written
+        assert wait_for(lambda: sink.counts.written > written + 10)
+        first.send_signal(signal.SIGKILL)
+        first.wait()
         assert wait_for(lambda: sink.readers() == 0)
     reader = here.reader(NODE, "I420", 1, tmp_path / "second")
     assert wait_for(lambda: sink.readers() == 1)
