@@ -181,16 +181,16 @@ def report(calls: Sequence[Call], backs_s: Sequence[float], outages_s: Sequence[
 
 @click.command(help=__doc__.split("\n\n")[0] if __doc__ else None)
 @click.option("--quick", is_flag=True, help="10 s each, 4 restarts")
-@click.option("--restarts", default=20, help="how often Janus is killed")
+@click.option("--restarts", type=int, help="how often Janus is killed")
 @click.option("--write", is_flag=True, help="write docs/benchmarks/DATE-joined-call.{md,json}")
-def main(quick: bool, restarts: int, write: bool) -> None:
+def main(quick: bool, restarts: int | None, write: bool) -> None:
     with TemporaryDirectory() as folder:
         clip = write_flash_clip(Path(folder) / "clip.mkv", DATA / CLIP)
         calls = []
         for engine in ("passthrough", "proxy"):
             calls.append(asyncio.run(measure_call(Path(folder), clip, engine, 10.0 if quick else 30.0)))
             click.echo(str(calls[-1]), err=True)
-        backs_s, outages_s = asyncio.run(measure_restarts(Path(folder), clip, 4 if quick else restarts))
+        backs_s, outages_s = asyncio.run(measure_restarts(Path(folder), clip, restarts or (4 if quick else 20)))
     text = report(calls, backs_s, outages_s)
     click.echo(text)
     if write:

@@ -200,7 +200,7 @@ def controlled(path: Path | None, live: Live, stop: Callable[[], object]) -> Ite
     """Takes commands while it lasts. A place that was not asked for may be taken: then there are none."""
     with ExitStack() as stack:
         try:
-            stack.enter_context(serve_control(path or default_path(SOCKET), live, stop))
+            say(f"commands: {stack.enter_context(serve_control(path or default_path(SOCKET), live, stop))}")
         except SettingError as error:
             if path is not None:
                 raise

@@ -44,13 +44,13 @@ async def test_others_get_the_swapped_face_with_sound_in_step(clip: Path, tmp_pa
     async with scene(tmp_path, clip, "proxy", more=("--control", str(control))) as one:
         await asyncio.sleep(20.0)
         async with asyncio.timeout(180):
-            while drawn(one) < 150:  # noqa: ASYNC110  a busy machine draws few
+            while drawn(one) < 70:  # noqa: ASYNC110  a busy machine draws few
                 await asyncio.sleep(2.0)
         for other in one.others:
             assert [person["display"] for person in other.seen] == ["swapped"]
             watched = other.watched[-1]
             rgbs = faces(watched.rgbs())
-            assert len(rgbs) > 50
+            assert len(rgbs) > 40
             some = rgbs[:: max(len(rgbs) // 60, 1)]
             likenesses = [real.likeness(rgb) for rgb in some]
             keep(some[int(np.argmax(likenesses))], "joined-most-like.png")
