@@ -196,6 +196,7 @@ class IdentityStore:
         self.directory = directory if directory is not None else default_directory()
         self._records = records
         self._now = now
+        self._warned: set[Path] = set()  # files whose missing signature was told: a call looks again and again
 
     @property
     def records(self) -> Path:
@@ -262,7 +263,9 @@ class IdentityStore:
             raise NotGenuine(
                 f"{path}: not signed, and not here before identities were; if it is to be worn here, {mends}"
             )
-        log.warning("identity %s is not signed: it was made by an earlier version; %s", manifest.name, mends)
+        if path not in self._warned:
+            self._warned.add(path)
+            log.warning("identity %s is not signed: it was made by an earlier version; %s", manifest.name, mends)
 
     def _of_before(self, key: LocalKey) -> dict[str, str]:
         """Unsigned files of this folder, taken stock of once, when this installation first looks at it."""

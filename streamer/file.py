@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType
@@ -27,6 +28,7 @@ from engines import (
     EngineFault,
     Identity,
     IdentityError,
+    IdentityStore,
     MediaError,
     Session,
     SessionState,
@@ -38,6 +40,7 @@ from engines import (
 from streamer.audit.log import record
 from streamer.belt import Belt
 from streamer.config import FileConfig
+from streamer.consents import ConsentWatch, taken_off
 from streamer.credentials import Swap, sign_file
 from streamer.file_report import (
     BROKEN_INPUT,
@@ -84,6 +87,7 @@ class Tally:
     frames_with_faces: int = 0
     most_faces: int = 0
     last: Frame | None = None
+    taken_off: str = ""
 
     @property
     def frames(self) -> int:
@@ -110,6 +114,7 @@ class Run:
     session: Session
     writer: MediaWriter
     stop: Stop
+    identity: Identity | None  # that was worn at the beginning
     tally: Tally = field(default_factory=Tally)
 
 
@@ -134,8 +139,9 @@ def run_file(config: FileConfig, to: TextIO | None = None) -> FileReport:
                 log.warning("the label that says that the face is synthetic is switched off for %s", config.output)
                 record("label off", command="file", file=config.output.name, reason=config.swap.label_off_reason)
             with _stop_on_signals() as stop:
-                run = Run(config, reader, session, MediaWriter(config.output, reader), stop)
-                report = _complete(run, to)
+                run = Run(config, reader, session, MediaWriter(config.output, reader), stop, identity)
+                with ConsentWatch(_store(config).load, lambda: session.identity, partial(_take_off, run)):
+                    report = _complete(run, to)
     if config.report:
         report.write(config.report)
     return report
@@ -159,7 +165,7 @@ def _complete(run: Run, to: TextIO) -> FileReport:
 
 def _seal(run: Run, part: Path) -> None:
     """Logs the export, then signs the complete file; the credentials name the line of the log."""
-    config, tally, identity = run.config, run.tally, run.session.identity
+    config, tally, identity = run.config, run.tally, run.identity
     facts: dict[str, str | bool | int | None] = {
         "label": config.swap.label,
         "frames_drawn": tally.statuses[Status.DRAWN],
@@ -272,9 +278,18 @@ def _check_paths(config: FileConfig) -> None:
 def _load_identity(config: FileConfig) -> Identity | None:
     if config.identity is None:
         return None
-    from engines import IdentityStore
+    return _store(config).load(config.identity)
 
-    return IdentityStore(config.identities_dir).load(config.identity)
+
+def _store(config: FileConfig) -> IdentityStore:
+    return IdentityStore(config.identities_dir)
+
+
+def _take_off(run: Run, worn: Identity, why: str) -> None:
+    """Its consent ended: the rest of the film is the standby picture. In the thread that watches consents."""
+    run.session.set_identity(None)
+    run.tally.taken_off = why
+    taken_off(worn, why, command="file", file=run.config.output.name)
 
 
 def _warm_up(session: Session, reader: MediaReader) -> None:
@@ -369,6 +384,8 @@ def _warnings(run: Run) -> Iterator[str]:
         yield "the input is interlaced; the result has whole pictures at the same rate"
     if reader.facts.colour.is_high_dynamic_range:
         yield "the input is HDR with more than 8 bits; the result keeps its colours in 8 bits"
+    if tally.taken_off:
+        yield f"{tally.taken_off}; from then on the result is the standby picture"
     if tally.faults:
         yield f"the engine failed on {tally.faults} frames, which show the standby picture"
     if tally.frames and not tally.statuses[Status.DRAWN]:

@@ -35,6 +35,7 @@ from streamer.audit.log import record
 from streamer.camera.sink import PixelFormat, Shape, Sink
 from streamer.capture.picture import CapturedPicture, CapturedSound
 from streamer.capture.source import Source, SourceState, SourceStatus
+from streamer.consents import ConsentWatch, taken_off
 from streamer.errors import AuditFault, SinkError
 from streamer.mailbox import Closed, Latest
 from streamer.pacing import HOLD_S, Curtain, SoundDelay, Verdict
@@ -194,6 +195,7 @@ class Live:
         self._faults = 0
         self._ages, self._lately, self._steps = Window(), Window(LATELY_S), Window()
         self._delay = SoundDelay()
+        self._consent = ConsentWatch(self._store.load, self._worn_now, self._take_off)
 
     def start(self) -> None:
         """Checks identity and engine, opens sinks and source, shows the card, loads the engine. Raises VividError."""
@@ -327,6 +329,7 @@ class Live:
         if self._closing.is_set():
             return
         self._closing.set()
+        self._consent.close()
         self._source.close()
         self._pictures.close()
         self._drawn.close()
@@ -398,6 +401,17 @@ class Live:
         seat = Seat(self._plan.command, session, self._pictures, self._deliver, self._failed)
         self._worker.call(lambda: self._worker.serve(seat)).result()
         self._seat, self._engine, self._why = seat, session.engine, session.why
+        self._consent.start()
+
+    def _worn_now(self) -> Identity | None:
+        return self._seat.session.identity if self._seat is not None else None
+
+    def _take_off(self, worn: Identity, why: str) -> None:
+        """Its consent ended: nobody is drawn until another is chosen. In the thread that watches consents."""
+        assert self._seat is not None
+        self._seat.session.set_identity(None)
+        self._identity, self._why = None, why
+        taken_off(worn, why, command=self._plan.command)
 
     def _facts(self, session: Session) -> dict[str, Fact]:
         label = session.settings.label

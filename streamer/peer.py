@@ -153,6 +153,17 @@ class Peer:
         await asyncio.wrap_future(self.worker.call(change))
         self.identity = identity.name
 
+    @property
+    def worn(self) -> Identity | None:
+        """The identity that is drawn now."""
+        return self._seat.session.identity if self._seat is not None else None
+
+    def take_off(self, why: str) -> None:
+        """Draws nobody from the next picture on: the standby picture, until another identity is chosen."""
+        if self._seat is not None:
+            self._seat.session.set_identity(None)
+        self.identity, self.why = None, why
+
     async def live(self) -> None:
         """The call, until it ends: hung up, lost, silent for too long, or this task cancelled."""
         try:

@@ -26,6 +26,7 @@ from engines import (
     load,
     nearest,
 )
+from streamer import consents
 from streamer.audit import calls as audit
 from streamer.config import ServerConfig
 from streamer.decoding.parent import Nursery
@@ -254,9 +255,11 @@ class Room:
 
     async def _life(self, peer: Peer, stream: str | None, ended: Callable[[], object]) -> None:
         since_s = time.monotonic()
+        watching = asyncio.create_task(self._watch_consent(peer), name=f"consent of {peer.call}")
         try:
             await peer.live()
         finally:
+            watching.cancel()
             ended()
             self.peers.pop(peer.call, None)
             self.past.merge(peer.stats.journey)
@@ -274,6 +277,15 @@ class Room:
                 self._sweep.soon()
             else:
                 await asyncio.to_thread(give_back)
+
+    async def _watch_consent(self, peer: Peer) -> None:
+        """A consent that ends in the middle of the call ends what is drawn by it."""
+
+        async def end(worn: Identity, why: str) -> None:
+            peer.take_off(why)
+            await asyncio.to_thread(consents.taken_off, worn, why, call=peer.number)
+
+        await consents.watch(self._store.load, lambda: peer.worn, end)
 
     async def _watching(self, viewer: Viewer, ended: Callable[[], object]) -> None:
         try:
