@@ -175,8 +175,7 @@ def test_the_camera_returns_with_pipewire(here: PipeWire, sink: PipeWireSink, tm
         assert wait_for(lambda: not sink.there)
         assert sink.readers() == 0
         here.start()
-        assert wait_for(lambda: sink.there)
-        assert sink.counts.returns == 1
+        assert wait_for(lambda: sink.there and sink.counts.returns == 1)
         assert here.reader(NODE, "I420", 2, tmp_path / "after").wait(30) == 0
     assert np.median(np.abs(read(tmp_path / "after").astype(int) - scene())) <= 3
 
