@@ -224,3 +224,15 @@ extern "C" __global__ void sampled_picture(const u8 *crop, int size, int small, 
     for (int c = 0; c < 3; c++)
         out[c * small * small + y * small + x] = sampled(crop, s, size, c) * (1.0f / 127.5f) - 1.0f;
 }
+
+// The invisible mark (engines.marks.invisible): what is added to each pixel's colours, [rows, columns], 128 for nothing.
+extern "C" __global__ void add_mark(u8 *rgb, int rows, int columns, const u8 *field) {
+    int x = blockIdx.x * blockDim.x + threadIdx.x;
+    int y = blockIdx.y * blockDim.y + threadIdx.y;
+    if (x >= columns || y >= rows) return;
+    int at = y * columns + x, added = field[at] - 128;
+    for (int c = 0; c < 3; c++) {
+        int value = rgb[3 * at + c] + added;
+        rgb[3 * at + c] = (u8)(value < 0 ? 0 : value > 255 ? 255 : value);
+    }
+}

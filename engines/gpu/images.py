@@ -16,7 +16,9 @@ from engines.face.paste import FINER
 from engines.face.region import FEATHER_CM, Fill, composed, hull_sides
 from engines.gpu.colour import Standard, rgb_from_yuv_matrix
 from engines.gpu.device import Device, DeviceArray
+from engines.marks.invisible import field_of
 from engines.marks.label import label_plate
+from engines.marks.payload import Payload
 from engines.types import Floats, Mask, Occlusion, Rgb
 
 MOST_SIDES = 500  # of a hull of 468 landmarks
@@ -67,6 +69,14 @@ class GpuImages:
         self._plate_shape = plate.shape
         self._plate = empty(plate.shape, "uint8")
         device.upload(self._plate, plate)
+
+        self._mark: DeviceArray | None = None
+
+    def mark_with(self, payload: Payload) -> None:
+        """From now on every finished picture carries the invisible mark. One upload; then one launch a picture."""
+        field = field_of(payload, self._rows, self._columns)
+        self._mark = self._device.empty(field.shape, "uint8")
+        self._device.upload(self._mark, (field.astype(np.int16) + 128).astype(np.uint8))
 
     def _levels(self) -> list[DeviceArray]:
         """The face in colour times opacity at S, S/2, S/4 ... pixels."""
@@ -182,6 +192,8 @@ class GpuImages:
         there = self._parameters[THERE : THERE + 6]
         pasted = (self._frame, self._rows, self._columns, self._pyramid[self._level], size >> self._level, there)
         device.launch("paste_and_label", self._columns, self._rows, (*pasted, *plate))
+        if self._mark is not None:
+            device.launch("add_mark", self._columns, self._rows, (self._frame, self._rows, self._columns, self._mark))
         return self._device.download(self._frame)
 
     def frame(self) -> Rgb:

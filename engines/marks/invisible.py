@@ -25,13 +25,18 @@ Field = NDArray[np.int8]
 _BAYER = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]], np.float32)
 
 
-@lru_cache(maxsize=8)
-def _field(payload: Payload, height_px: int, width_px: int) -> Field:
-    """What is added to each pixel, dithered to whole steps: int8 [height, 3 * width]."""
+def field_of(payload: Payload, height_px: int, width_px: int) -> Field:
+    """What is added to each pixel's three colours, dithered to whole steps: int8 [height, width]."""
     amplitude = AMPLITUDE * min(max(min(height_px, width_px) / WHOLE_FROM_PX, 0.6), 1.0)
     smooth = amplitude * spread(tile_of(payload), height_px, width_px, chip_px(height_px, width_px))
     threshold = np.tile((_BAYER + 0.5) / 16, (-(-height_px // 4), -(-width_px // 4)))[:height_px, :width_px]
-    return np.repeat(np.floor(smooth + threshold).astype(np.int8), 3, axis=1)
+    return np.floor(smooth + threshold).astype(np.int8)
+
+
+@lru_cache(maxsize=8)
+def _field(payload: Payload, height_px: int, width_px: int) -> Field:
+    """As `field_of`, for each colour: int8 [height, 3 * width]."""
+    return np.repeat(field_of(payload, height_px, width_px), 3, axis=1)
 
 
 @kernel

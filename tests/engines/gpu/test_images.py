@@ -18,7 +18,9 @@ from engines.gpu.colour import Standard
 from engines.gpu.device import KERNELS, CupyDevice, Device
 from engines.gpu.images import GpuImages
 from engines.gpu.images_numpy import rgb_from_i420, rgb_from_nv12
+from engines.marks.invisible import Marker
 from engines.marks.label import draw_label
+from engines.marks.payload import Payload
 from engines.types import Floats, Mask, Occlusion, Rgb
 from tests.engines.face.heads import MIDDLE_SKIN, Looks, albedo, landmarks, photograph
 from tests.engines.gpu.cuda_on_cpu import CpuDevice, CudaOnCpu
@@ -150,6 +152,31 @@ def test_the_face_is_pasted_as_on_the_cpu(device: Device, scale: float, label: b
     assert levels_apart(got, wanted) <= 1
 
 
+def test_the_mark_is_that_of_the_cpu_to_the_bit(device: Device) -> None:
+    """Black and white among it, where it must not wrap round."""
+    payload = Payload(0x123456, 326)
+    frame = np.random.default_rng(6).choice([0, 1, 90, 254, 255], (130, 202, 3)).astype(np.uint8)
+    images = GpuImages(device, 130, 202, SIZE, SMALL)
+    images.take_rgb(frame)
+    images.mark_with(payload)
+    images.inputs(frame, *_anywhere(), None, "grey")
+    face = device.empty((3, SIZE, SIZE), "float32")
+    device.upload(face, np.zeros((3, SIZE, SIZE), np.float32))
+    got = images.finish(face, label=False)
+    plain = GpuImages(device, 130, 202, SIZE, SMALL)
+    plain.take_rgb(frame)
+    plain.inputs(frame, *_anywhere(), None, "grey")
+    wanted = plain.finish(face, label=False)
+    assert levels_apart(wanted, frame) > 1, "the face"
+    Marker(payload).apply(wanted)
+    np.testing.assert_array_equal(got, wanted)
+
+
+def _anywhere() -> tuple[Floats, Floats]:
+    _, _, points, there, _ = scene(0.2, False)
+    return moved(points, there), there
+
+
 def test_a_frame_makes_no_memory_and_waits_once(kernels: CudaOnCpu) -> None:
     device = CpuDevice(kernels)
     frame, rough, points, there, occlusion = of = scene(1.0, True)
@@ -175,6 +202,7 @@ def test_every_kernel_is_used(kernels: CudaOnCpu) -> None:
     for small in (64, 56):
         _, rough, points, there, _ = of = scene(0.2, False)
         images = on_gpu(device, of, small)
+        images.mark_with(Payload(1, 2))
         images.inputs(rough, moved(points, there), there, None, "grey")
         images.finish(np.zeros((3, SIZE, SIZE), np.float32))
     assert set(device.launches) == kernels.names
