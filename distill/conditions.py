@@ -2,9 +2,10 @@
 
 B examples   T frames   S side of the crop   h = w = S/8   C latent channels   N face tokens   D their width
 
-Masked frame and proxy go through the frozen autoencoder as a stream's frames do (no frame sees a later one; stills
-without the temporal branch), the mask is averaged to latent size, the tokens are the face encoder's at the engine's own
-weights of texture and attribute. With nothing dropped these are the very numbers that `SwapStep` computes.
+The driver's frame, masked or whole (`driver` of the denoiser), and the proxy go through the frozen autoencoder as a
+stream's frames do (no frame sees a later one; stills without the temporal branch), the mask is averaged to latent size,
+the tokens are the face encoder's at the engine's own weights of texture and attribute. With nothing dropped these are
+the very numbers that `SwapStep` computes.
 
 Dropped by lot, as VividFace does (arXiv 2412.11279 and its train.py):
     mask   of single frames: nothing is to be drawn there, and the frame's picture is whole, which is the truth
@@ -35,7 +36,7 @@ def conditions(
 ) -> Conditions:
     """draws: what drop-outs are drawn from; without it nothing is dropped. Gradient flows to the face encoder only."""
     settings = settings or ConditionSettings()
-    mask, masked = shown.mask_BT1SS, shown.masked_BT3SS
+    mask, masked = shown.mask_BT1SS, shown.of_driver(swapper.config.denoiser.driver)
     if draws is not None and settings.drop_mask:
         dropped_BT = draws.uniform("drop mask", mask.shape[1]) < settings.drop_mask
         dropped = dropped_BT[:, :, None, None, None]

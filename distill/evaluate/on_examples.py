@@ -181,7 +181,7 @@ def _of_person(swapper: Swapper, identity: TorchRuntime, shown: Shown) -> dict[s
 
 def _of_frame(swapper: Swapper, shown: Shown, frame: int) -> dict[str, Array]:
     return {
-        "masked": _array(shown.masked_BT3SS[:, frame]),
+        "masked": _array(shown.of_driver(swapper.config.denoiser.driver)[:, frame]),
         "proxy": _array(shown.proxy_BT3SS[:, frame]),
         "mask": _array(shown.mask_BT1SS[:, frame]),
         "attribute": _array(shown.attribute_BT3AA[:, frame]),

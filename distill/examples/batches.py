@@ -272,6 +272,7 @@ def shown(kind: Kind, examples: Sequence[Example], numbers: Sequence[int], devic
     mask = _shares(together([one.mask_TSS for one in examples]))
     return Shown(
         kind,
+        target_BT3SS=_signed(target),
         masked_BT3SS=_signed(filled(target, mask)),
         proxy_BT3SS=_signed(_planes(together([one.proxy_TSS3 for one in examples]))),
         truth_BT3SS=_signed(_planes(together([one.truth_TSS3 for one in examples]))),

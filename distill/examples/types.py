@@ -54,11 +54,13 @@ class Example:
 class Shown:
     """A batch on its device, float32. Pictures -1..1, masks 0..1.
 
-    masked_BT3SS     the driver's crop with the region filled
+    target_BT3SS     the driver's crop
+    masked_BT3SS     the same with the region filled
     numbers          what random numbers hang on: for each row something that no other row of the run has
     """
 
     kind: Kind
+    target_BT3SS: Tensor
     masked_BT3SS: Tensor
     proxy_BT3SS: Tensor
     truth_BT3SS: Tensor
@@ -68,6 +70,10 @@ class Shown:
     texture_B3AA: Tensor
     identity_BI: Tensor
     numbers: tuple[int, ...]
+
+    def of_driver(self, driver: Literal["masked", "whole"]) -> Tensor:
+        """What a denoiser is shown of the driver: engines.models.config, `driver`."""
+        return self.target_BT3SS if driver == "whole" else self.masked_BT3SS
 
     def rows(self, start: int, stop: int) -> Shown:
         """A part of the batch, as gradient accumulation takes it."""

@@ -24,7 +24,7 @@ from engines.models.swapper import Swapper
 from engines.weights import compare_configs, inspect, load_into
 
 PARTS = ("autoencoder", "denoiser", "face_encoder")
-MAY_DIFFER = ("schedule.times", "window")  # of the weights that a run begins with
+MAY_DIFFER = ("schedule.times", "window", "denoiser.driver")  # of the weights that a run begins with
 MEMORY = "denoiser.memory_encoder."
 
 

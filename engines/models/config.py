@@ -75,6 +75,11 @@ class DenoiserConfig(StrictModel):
     )
     norm: Literal["group", "rms"] = "group"
     positions: int = Field(32, ge=1, description="rows of the temporal position table")
+    driver: Literal["masked", "whole"] = Field(
+        "masked",
+        description="what is shown of the driver's crop: without the region of the face (VividFace), or all of it. "
+        "Pose, lips and light are then seen pixel by pixel; needs truths in which driver and identity are two people",
+    )
     around_proxy: float = Field(
         0.0,
         ge=0,

@@ -181,8 +181,11 @@ class Latent:
         size = self._config.size_px
         covered = covered_on_crop(inputs.occlusion, there, size)
         region = face_region(moved(inputs.face.points_px, there), size, covered)
-        masked = masked_planes(own_SS3, region.mask_SS, fill_colour(own_SS3, region.mask_SS, FILL))
-        return OwnCrop(masked, planes(small_picture(own_SS3, self._config.face_encoder.picture_px)), region)
+        if self._config.denoiser.driver == "whole":
+            driver = planes(own_SS3)
+        else:
+            driver = masked_planes(own_SS3, region.mask_SS, fill_colour(own_SS3, region.mask_SS, FILL))
+        return OwnCrop(driver, planes(small_picture(own_SS3, self._config.face_encoder.picture_px)), region)
 
     def _arrays(
         self, state: LatentState, identity: Identity, settings: SwapSettings, own: OwnCrop, rough: Floats

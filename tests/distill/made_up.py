@@ -61,6 +61,7 @@ def synthetic_batch(
     fill = (ground * mask).sum((-2, -1), keepdim=True) / mask.sum((-2, -1), keepdim=True).clamp_min(1e-3)
     return Shown(
         kind,
+        target_BT3SS=_laid(_laid(ground, other, mask), black, eyes),
         masked_BT3SS=_laid(ground, fill.expand_as(ground), mask),
         proxy_BT3SS=_laid(ground, flat, mask),
         truth_BT3SS=_laid(_laid(ground, (flat + light).clamp(-1, 1), mask), black, eyes),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from typing import Literal
 
 import pytest
 import torch
@@ -34,6 +35,13 @@ def batch_for(swapper: Swapper, kind: str = "video", batch: int = 1, frames: int
     )
 
 
+def seeing(swapper: Swapper, driver: Literal["masked", "whole"]) -> Swapper:
+    """The same, shown so much of the driver."""
+    denoiser = swapper.config.denoiser.model_copy(update={"driver": driver})
+    swapper.config = swapper.config.model_copy(update={"denoiser": denoiser})
+    return swapper
+
+
 def live_frames(swapper: Swapper, shown: Shown) -> list[tuple[Tensor, Tensor]]:
     """Conditions and tokens that the denoiser gets of one session that is shown the batch's first row."""
     step, identity = SwapStep(swapper), IdentityGraph(swapper)
@@ -47,7 +55,7 @@ def live_frames(swapper: Swapper, shown: Shown) -> list[tuple[Tensor, Tensor]]:
     for frame in range(shown.mask_BT1SS.shape[1]):
         stream.run(
             {
-                "masked": shown.masked_BT3SS[:1, frame],
+                "masked": shown.of_driver(swapper.config.denoiser.driver)[:1, frame],
                 "proxy": shown.proxy_BT3SS[:1, frame],
                 "mask": shown.mask_BT1SS[:1, frame],
                 "attribute": shown.attribute_BT3AA[:1, frame],
@@ -60,14 +68,25 @@ def live_frames(swapper: Swapper, shown: Shown) -> list[tuple[Tensor, Tensor]]:
     return seen
 
 
+@pytest.mark.parametrize("driver", ["masked", "whole"])
 @pytest.mark.parametrize(("name", "rounding"), [("tiny", 1e-6), ("full", 5e-6)])  # without, with a temporal encoder
-def test_a_clip_is_shown_as_a_stream_shows_it(name: str, rounding: float) -> None:
-    swapper = lively(speck(name))
+def test_a_clip_is_shown_as_a_stream_shows_it(name: str, rounding: float, driver: Literal["masked", "whole"]) -> None:
+    swapper = seeing(lively(speck(name)), driver)
     shown = batch_for(swapper, frames=3 if name == "tiny" else 2)
     given = conditions(swapper, shown)
     for frame, (condition, tokens) in enumerate(live_frames(swapper, shown)):
         torch.testing.assert_close(given.condition_BTKhw[:, frame], condition, atol=rounding, rtol=1e-5)
         torch.testing.assert_close(given.tokens_BTLD[:, frame], tokens, atol=1e-6, rtol=1e-5)
+
+
+def test_only_a_whole_driver_shows_what_is_under_the_mask() -> None:
+    swapper = lively(speck("tiny"))
+    shown = batch_for(swapper)
+    other = replace(shown, target_BT3SS=-shown.target_BT3SS)
+    for driver, moved in (("masked", False), ("whole", True)):
+        sees = seeing(swapper, "whole" if driver == "whole" else "masked")
+        before, after = (conditions(sees, one).condition_BTKhw for one in (shown, other))
+        assert torch.equal(before, after) != moved
 
 
 def test_stills_are_encoded_without_the_temporal_branch_and_truth_like_all_else() -> None:

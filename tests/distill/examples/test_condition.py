@@ -114,6 +114,8 @@ def test_it_is_what_the_live_engine_is_given(
         np.testing.assert_allclose(batch.proxy_BT3SS[0, t], arrays["proxy"][0], atol=1e-6)
         np.testing.assert_allclose(batch.mask_BT1SS[0, t], arrays["mask"][0], atol=0.5 / 255 + 1e-6)
         np.testing.assert_allclose(batch.masked_BT3SS[0, t], arrays["masked"][0], atol=2 / 255)
+        assert torch.equal(batch.of_driver("masked"), batch.masked_BT3SS)
+        np.testing.assert_allclose(batch.of_driver("whole")[0, t], planes(example.target_TSS3[t])[0], atol=1e-6)
         whole = arrays["mask"][0, 0] == 1
         np.testing.assert_allclose(batch.masked_BT3SS[0, t][:, whole], arrays["masked"][0][:, whole], atol=1e-3)
         np.testing.assert_allclose(planes(small_picture(example.target_TSS3[t], 32)), arrays["attribute"], atol=1e-6)

@@ -50,7 +50,7 @@ def with_another(shown: Shown, frame: int, names: tuple[str, ...]) -> Shown:
     return replace(shown, **{name: changed(name) for name in names})
 
 
-OF_A_FRAME = ("masked_BT3SS", "proxy_BT3SS", "truth_BT3SS", "mask_BT1SS", "attribute_BT3AA")
+OF_A_FRAME = ("target_BT3SS", "masked_BT3SS", "proxy_BT3SS", "truth_BT3SS", "mask_BT1SS", "attribute_BT3AA")
 
 
 @pytest.mark.parametrize("memory", MEMORIES)

@@ -68,8 +68,8 @@ def fed() -> Shown:
     shown = Counted(1, size_px=8).batch(0)
     ones = torch.ones(1, 16)
     return Shown(
-        shown.kind, shown.masked_BT3SS, shown.proxy_BT3SS, shown.truth_BT3SS, shown.mask_BT1SS, shown.alpha_BT1SS,
-        shown.attribute_BT3AA, shown.texture_B3AA, ones, shown.numbers,
+        shown.kind, shown.target_BT3SS, shown.masked_BT3SS, shown.proxy_BT3SS, shown.truth_BT3SS, shown.mask_BT1SS,
+        shown.alpha_BT1SS, shown.attribute_BT3AA, shown.texture_B3AA, ones, shown.numbers,
     )  # fmt: skip
 
 
