@@ -134,7 +134,8 @@ def contestants(entries: Mapping[str, Entry], threads: int) -> list[Contestant]:
         "ort int8": lambda: OrtRuntime(*file("ort int8"), threads=threads),
     }
     if threads > 1:
-        ways["ort int8, spinning"] = lambda: OrtRuntime(*file("ort int8"), threads=threads, spinning=True)
+        ways["ort int8, sleeping"] = lambda: OrtRuntime(*file("ort int8"), threads=threads, spin_us=0)
+        ways["ort int8, 200 us"] = lambda: OrtRuntime(*file("ort int8"), threads=threads, spin_us=200)
     if find_spec("openvino") is not None:
         ways["openvino bf16"] = lambda: OpenVino(*file("ort"), "bf16", threads)
         ways["openvino int8"] = lambda: OpenVino(*file("ort int8"), "bf16", threads)
@@ -308,7 +309,8 @@ def face_rows(
 
 
 def _rgb(picture_13SS: Array) -> Rgb:
-    return np.clip(np.round((picture_13SS[0].transpose(1, 2, 0) + 1) * 127.5), 0, 255).astype(np.uint8)
+    picture: Rgb = np.clip(np.round((picture_13SS[0].transpose(1, 2, 0) + 1) * 127.5), 0, 255).astype(np.uint8)
+    return picture
 
 
 @click.command()

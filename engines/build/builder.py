@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import torch
 
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 FULL = "full.onnx"  # the graph in float32 that one in 8 bits is made of; not kept
 IDENTITY_FRAMES = 2  # it remembers nothing
 MAY_DIFFER = ("schedule.times", "size_px")  # a person may choose them for the same weights
-EIGHT_BIT = "int8"
+EIGHT_BIT: Final = "int8"
 WITH_FILES = ("ort", "tensorrt")  # runtimes that open a file of their own, and need no weights beside it
 
 Say = Callable[[str], None]

@@ -44,6 +44,11 @@ _ORT_TYPES = {"float32": 1, "float16": 10, "bfloat16": 16, "int64": 7}  # onnx.T
 _GPU_COMMAND = "pip uninstall onnxruntime && pip install onnxruntime-gpu==1.31.1"
 
 
+# From one operation to the next: a thread that sleeps is woken too late, one that spins on takes the core from tracker
+# and codecs (decision 029).
+SPIN_US = 20
+
+
 class ArrayState:
     """The memories of one batch as arrays, and the binding that reads them where they lie."""
 
@@ -81,10 +86,10 @@ class OrtRuntime:
         provider: Provider = "cpu",
         device: str = "cpu",
         threads: int | None = None,
-        spinning: bool = False,
+        spin_us: int = SPIN_US,
     ) -> None:
-        """`threads` of one operation and `spinning` (threads wait busily between operations, which takes the core from
-        the tracker) concern the CPU only.
+        """`threads` of one operation and `spin_us` (how long a thread waits busily for the next operation of a frame; 0
+        never) concern the CPU only.
 
         Raises EngineUnavailable where the provider or the device is not to be had, ValueError where the file is not the
         graph that the spec describes.
@@ -99,7 +104,7 @@ class OrtRuntime:
             if device != "cpu":
                 raise EngineUnavailable(f'the provider "cpu" does not compute on "{device}"')
             _require_float32(spec)
-            self._session = _open(path, _options(threads, spinning), [PROVIDERS["cpu"]])
+            self._session = _open(path, _options(threads, spin_us), [PROVIDERS["cpu"]])
         else:
             self._session, self._frame = _on_device(path, spec, provider, device)
         _check_file(self._session, spec)
@@ -172,7 +177,7 @@ class OrtFile:
         provider: Provider = "cpu",
         device: str = "cpu",
         threads: int | None = None,
-        spinning: bool = False,
+        spin_us: int = SPIN_US,
     ) -> None:
         """Raises EngineUnavailable where the file cannot be opened, or the provider is not to be had."""
         check_spec(spec)
@@ -183,7 +188,7 @@ class OrtFile:
         self.device = device
         self.provider = provider
         chosen = PROVIDERS["cpu"] if provider == "cpu" else (PROVIDERS[provider], _plain_options(device))
-        self._session = _open(path, _options(threads, spinning), [chosen])
+        self._session = _open(path, _options(threads, spin_us), [chosen])
         self._types = {value.name: _TYPES.get(value.type) for value in self._session.get_inputs()}
         self._shapes = {tensor.name: tensor.shape for tensor in spec.outputs}
 
@@ -256,7 +261,7 @@ def _require_float32(spec: GraphSpec) -> None:
             )
 
 
-def _options(threads: int | None, spinning: bool) -> ort.SessionOptions:
+def _options(threads: int | None, spin_us: int) -> ort.SessionOptions:
     options = ort.SessionOptions()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     options.intra_op_num_threads = cores if threads is None else threads
@@ -264,7 +269,10 @@ def _options(threads: int | None, spinning: bool) -> ort.SessionOptions:
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin_us else "0")
+    if spin_us:
+        options.add_session_config_entry("session.intra_op.spin_duration_us", str(spin_us))
+        options.add_session_config_entry("session.force_spinning_stop", "1")  # between frames the core is the tracker's
     options.add_session_config_entry("session.set_denormal_as_zero", "1")
     return options
 
@@ -320,7 +328,7 @@ def _on_device(path: Path, spec: GraphSpec, provider: Provider, device: str) -> 
 
     place = open_device(device)
     frame = FixedFrame(spec, place, None, enqueue=lambda state: enqueue(state))
-    session = _open(path, _options(1, False), device_providers(provider, place.index, frame.stream_address))
+    session = _open(path, _options(1, 0), device_providers(provider, place.index, frame.stream_address))
     quiet = ort.RunOptions()
     quiet.add_run_config_entry("disable_synchronize_execution_providers", "1")  # the frame waits once, at its end
 

@@ -13,7 +13,7 @@ LIMITS = FaceLimits(rms=2.5, most=8, colour=2.3, tone=0.7, growth=1.5)
 
 def test_colours_are_those_of_the_standard() -> None:
     white_red_grey = np.array([[1, 1, 1], [1, -1, -1], [0, 0, 0]], np.float32)
-    expected = [[100, 0, 0], [53.24, 80.09, 67.20], [53.39, 0, 0]]
+    expected = [[100.0, 0.0, 0.0], [53.24, 80.09, 67.20], [53.39, 0.0, 0.0]]
     np.testing.assert_allclose(lab(white_red_grey), expected, atol=0.06)
 
 
