@@ -36,7 +36,11 @@ def clips(wanted: dict[Kind, int], but: dict[Kind, int] | None = None) -> Iterat
     """So many of each kind, in turns, without the first `but`. A real clip is FRAMES frames that no other shares, some
     brought to 1280x720.
     """
-    sources = {"rendered": _rendered, "real": _real, "swapped": _swapped}
+    sources: dict[Kind, Callable[[int, int], Iterator[Clip]]] = {
+        "rendered": _rendered,
+        "real": _real,
+        "swapped": _swapped,
+    }
     turns = [source(wanted[kind], (but or {}).get(kind, 0)) for kind, source in sources.items()]
     while turns:
         for source in tuple(turns):

@@ -51,7 +51,7 @@ def sensitivity(spatial: Planes, temporal_hz: Planes) -> Planes:
     """Kelly's surface, 1979, equations 5 and 8: one over the contrast that is just seen. spatial: cycles a degree."""
     alpha = 2 * np.pi * np.maximum(spatial, 1e-3)
     v = np.maximum(temporal_hz / np.maximum(spatial, 1e-3), DRIFT_DEG_S)
-    return (6.1 + 7.3 * np.abs(np.log10(v / 3)) ** 3) * v * alpha**2 * np.exp(-2 * alpha * (v + 2) / 45.9)
+    return np.asarray((6.1 + 7.3 * np.abs(np.log10(v / 3)) ** 3) * v * alpha**2 * np.exp(-2 * alpha * (v + 2) / 45.9))
 
 
 def _light(frames: Frames) -> Planes:

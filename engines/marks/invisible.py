@@ -30,7 +30,7 @@ def field_of(payload: Payload, height_px: int, width_px: int) -> Field:
     amplitude = AMPLITUDE * min(max(min(height_px, width_px) / WHOLE_FROM_PX, 0.6), 1.0)
     smooth = amplitude * spread(tile_of(payload), height_px, width_px, chip_px(height_px, width_px))
     threshold = np.tile((_BAYER + 0.5) / 16, (-(-height_px // 4), -(-width_px // 4)))[:height_px, :width_px]
-    return np.floor(smooth + threshold).astype(np.int8)
+    return np.asarray(np.floor(smooth + threshold), np.int8)
 
 
 @lru_cache(maxsize=8)

@@ -25,6 +25,7 @@ Event = Literal[
     "identity renewed",
     "identity withdrawn",
     "identity worn",
+    "identity taken off",
     "label off",
     "export",
 ]

@@ -114,7 +114,12 @@ def test_a_renewed_consent_goes_on(store: IdentityStore, clock: Clock) -> None:
 
 def test_a_watch_ends_and_does_not_ask_while_nobody_is_worn() -> None:
     asked: list[str] = []
-    with ConsentWatch(lambda name: identity(asked.append(name) or name), lambda: None, lambda *_: None):
+
+    def load(name: str) -> Identity:
+        asked.append(name)
+        return identity(name)
+
+    with ConsentWatch(load, lambda: None, lambda *_: None):
         time.sleep(0.4)
     assert asked == []
 
@@ -128,8 +133,8 @@ class Wearing(StubSession):
         return negative(rgb_HW3)
 
 
-def wearing(settings: SwapSettings, worn: Identity | None = None) -> Session:
-    return Wearing(negative, settings, worn).as_session()
+def wearing(settings: SwapSettings, identity: Identity | None = None) -> Session:
+    return Wearing(negative, settings, identity).as_session()
 
 
 def taken_off() -> list[dict[str, object]]:

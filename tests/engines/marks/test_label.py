@@ -108,7 +108,7 @@ def test_the_font_of_drawn_words_is_that_of_these_words() -> None:
 def test_right_to_left_is_drawn_right_to_left_and_joined() -> None:
     """The Hebrew words' last letter, the narrow one of `ערוכות`, stands at the left; Arabic letters touch."""
     font = ImageFont.truetype(DRAWN, 60, layout_engine=ImageFont.Layout.BASIC)
-    first, second = drawn_texts()[WORDS["he"][1]]
+    first, second = list(drawn_texts()[WORDS["he"][1]])
     assert font.getlength(first) > font.getlength(second), "`ערוכות`, six letters, is the left one"
     last = font.getmask(drawn_texts()[WORDS["ar"][1]][1])
     columns = np.array(last).reshape(last.size[::-1]).any(axis=0)
