@@ -10,7 +10,7 @@ trap 'kill $camera' EXIT
 
 until pw-dump | grep -q '"node.name": "vividstream"'; do sleep 0.5; done
 # The first seconds show the standby card: nobody's face leaves before the first swapped picture.
-gst-launch-1.0 -q pipewiresrc target-object=vividstream num-buffers=150 ! filesink location=/dev/null
+gst-launch-1.0 -q pipewiresrc target-object=vividstream num-buffers=150 ! videoconvert ! fakesink
 gst-launch-1.0 -q pipewiresrc target-object=vividstream num-buffers=60 ! videoconvert ! pngenc snapshot=false \
     ! multifilesink max-files=1 location="$picture"
 echo "$picture"
