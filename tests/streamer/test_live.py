@@ -296,6 +296,17 @@ def test_what_cannot_begin_says_why_and_leaves_nothing_open(
     assert all(not is_raw(one) for one in shelf.got)
 
 
+def test_a_broken_identity_file_is_one_sentence_and_no_picture(clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "ada.safetensors").write_bytes(b"not an identity at all")
+    shelf = Shelf()
+    plan = LivePlan(SwapSettings(), "ada", identities_dir=tmp_path, size_px=SIZE_PX)
+    live = Live(open_source(str(clip)), [shelf], plan, Loader(negative))
+    with pytest.raises(IdentityError, match=r"ada\.safetensors") as refused:
+        live.start()
+    assert "\n" not in str(refused.value)
+    assert not shelf.got
+
+
 def test_the_card_says_to_wait() -> None:
     assert CARD_TEXT == "One moment, please"
 
