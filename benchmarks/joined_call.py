@@ -120,8 +120,11 @@ async def measure_call(folder: Path, clip: Path, engine: str, seconds: float) ->
             since_s = backs[0].last_s + SETTLE_S
             found += skews(backs, beeps_at(other.watched[-1].sounds_back()), since_s, FPS)
             late = [back.last_s for back in backs if back.last_s >= since_s]
-            rates.append((len(late) - 1) / (late[-1] - late[0]))
-        ages = [line["sending"]["age_ms"] for line in one.participant.numbers()[-round(seconds) :] if line["sending"]]
+            rates.append((len(late) - 1) / max(late[-1] - late[0], 1e-3) if late else 0.0)
+        lines = one.participant.numbers()[-round(seconds) :]
+        ages = [line["sending"]["age_ms"] for line in lines if line["sending"] and line["sending"]["age_ms"]["count"]]
+    if not found or not ages:
+        raise click.ClickException(f"{engine}: too few pictures reached the others; is the machine busy?")
     sizes = np.abs(found) * 1e3
     return Call(
         engine, float(np.mean(rates)), float(np.median([age["p50"] for age in ages])),

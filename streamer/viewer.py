@@ -103,6 +103,11 @@ class Viewer:
         """Whether what is shown gets through."""
         return self._connection.connectionState == "connected"
 
+    @property
+    def sound_delay_s(self) -> float | None:
+        """For how long sound is held back now; None where there is none."""
+        return None if self._sound is None else self._sound.delay_s
+
     async def transport_stats(self) -> RTCStatsReport:
         """What its transport has counted."""
         return await self._connection.getStats()

@@ -251,6 +251,7 @@ def numbers_of(live: Live, attendance: Attendance) -> dict[str, Any]:
         "away_s": [round(one, 3) for one in stays.away_s],
         "renewed": stays.renewed,
         "others": 0 if stays.place is None else len(stays.place.others),
+        "sound_delay_s": None if viewer is None else viewer.sound_delay_s,
         "sending": sending,
         "live": live.numbers(),
     }
