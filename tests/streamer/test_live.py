@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from engines import EngineFault, IdentityError, MediaError, Rgb, SettingError, Status, StepResult, SwapSettings
+from streamer import live as live_module
 from streamer.audit.log import audit_log
 from streamer.camera.sink import PixelFormat, Shape
 from streamer.capture.source import open_source
@@ -59,6 +60,13 @@ class Shelf:
         self.closed += 1
 
 
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes seconds in a call takes tenths here."""
+    monkeypatch.setattr(live_module, "IDLE_S", 0.4)
+    monkeypatch.setattr(live_module, "ENDED_CARD_S", 0.3)
+
+
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make(tmp_path_factory.mktemp("live") / "clip.mp4", Clip(stamps=tuple(range(0, 600, 100)), size_px=SIZE_PX))
@@ -77,7 +85,7 @@ def living(
     shelf: Shelf,
     draw: Callable[[Rgb, float], StepResult] = negative,
     loop: bool = True,
-    hold_s: float = 2.0,
+    hold_s: float = 1.0,
     draw_always: bool = False,
 ) -> Iterator[Live]:
     """With a longer hold than usual: other tests keep the machine busy."""
@@ -185,7 +193,7 @@ def test_nobody_watching_closes_the_source_and_draws_nothing(clip: Path) -> None
         until(lambda: live.numbers()["idle"])
         until(lambda: live.showing.why == "nobody watches")
         before = len(drawn)
-        time.sleep(1.2)
+        time.sleep(0.6)
         assert len(drawn) == before
         assert not is_drawn(shelf.got[-1])
         shelf.watching = 1
@@ -197,7 +205,7 @@ def test_nobody_watching_closes_the_source_and_draws_nothing(clip: Path) -> None
 def test_it_goes_on_where_asked_to_or_where_nobody_can_say_who_watches(clip: Path, asked_for: bool) -> None:
     shelf = Shelf(watching=0 if asked_for else None)
     with living(clip, shelf, draw_always=asked_for) as live:
-        time.sleep(2.6)
+        time.sleep(1.0)
         assert not live.numbers()["idle"]
         assert is_drawn(shelf.got[-1])
 
