@@ -112,12 +112,22 @@ class Contestant:
 
 def engines_of(weights: Path, folder: Path) -> dict[str, Entry]:
     """Each built engine, by the name that it has here; what is not there is built."""
-    name = inspect(weights).card.config.name
-    found = {}
+    contents, found = inspect(weights), {}
+    name = contents.card.config.name
     for label, (runtime, precision) in BUILT.items():
+        there = [one for one in store.entries(folder)[0] if _fits(one, contents.sha256, runtime, precision)]
+        if there:  # to find out by building takes an export
+            found[label] = there[0]
+            continue
         values = {"name": name, "runtime": runtime, "precision": precision, "weights": weights, "store": folder}
         found[label] = build(BuildSettings.read(values), lambda line: click.echo(line, err=True))
     return found
+
+
+def _fits(entry: Entry, sha256: str, runtime: str, precision: str) -> bool:
+    key = entry.manifest.key
+    asked = (key.runtime, key.weights_sha256, key.device) == (runtime, sha256, "cpu")
+    return asked and precision in ("auto", key.precision) and not store.misfit_of(entry.manifest)
 
 
 def contestants(entries: Mapping[str, Entry], threads: int) -> list[Contestant]:
