@@ -32,7 +32,8 @@ from engines import (
 )
 from streamer.audit.chain import Fact
 from streamer.audit.log import record
-from streamer.camera.sink import PixelFormat, Shape, Sink
+from streamer.camera.outlet import Outlet
+from streamer.camera.sink import PixelFormat, Sink
 from streamer.capture.picture import CapturedPicture, CapturedSound
 from streamer.capture.source import Source, SourceState, SourceStatus
 from streamer.consents import ConsentWatch, taken_off
@@ -47,7 +48,6 @@ CLOCK_HZ = 90_000  # of the numbers by which the curtain tells what is later
 LOOK_S = 0.25  # how often it is looked at who watches
 IDLE_S = 2.0  # nobody has watched for so long: the source is closed
 IDLE_CARD_S = 1.0  # how often the card is written for nobody, so that who comes gets a picture at once
-REOPEN_S = 2.0  # how often a sink that is gone is tried again
 ENDED_CARD_S = 0.7  # for how long the card is shown after the last picture of a file
 CARD_TEXT = "One moment, please"
 UNSIZED_PX = (640, 480)  # of the card, while no picture has said how large it is
@@ -106,50 +106,6 @@ class Drawn:
     captured_s: float
 
 
-class Outlet:
-    """One sink, reopened where it is lost. In the output thread, but for `readers`."""
-
-    def __init__(self, sink: Sink) -> None:
-        self.sink = sink
-        self.shape: Shape | None = None
-        self.lost = ""
-        self.written = self.losses = 0
-        self._retry_s = 0.0
-
-    def open(self, width_px: int, height_px: int, plan: LivePlan) -> None:
-        """Raises SinkError."""
-        self.shape = self.sink.open(width_px, height_px, plan.fps, plan.pixel_format)
-        self.lost = ""
-
-    def write(self, rgb_HW3: Rgb, captured_s: float, plan: LivePlan, now_s: float) -> bool:
-        """Whether it was written. A sink that is gone is tried again now and then."""
-        try:
-            if self.shape is None:
-                if now_s < self._retry_s:
-                    return False
-                self._retry_s = now_s + REOPEN_S
-                self.open(rgb_HW3.shape[1], rgb_HW3.shape[0], plan)
-                self._check(rgb_HW3)
-            self.sink.write(rgb_HW3, captured_s)
-        except SinkError as error:
-            if str(error) != self.lost:
-                log.warning("%s", error)
-            self.lost = str(error)
-            self.losses += self.shape is not None
-            self.shape, self._retry_s = None, now_s + REOPEN_S
-            self.sink.close()
-            return False
-        self.written += 1
-        return True
-
-    def _check(self, rgb_HW3: Rgb) -> None:
-        assert self.shape is not None
-        size_px = rgb_HW3.shape[1], rgb_HW3.shape[0]
-        if size_px != (self.shape.width_px, self.shape.height_px):
-            held = f"{self.shape.width_px}x{self.shape.height_px}"
-            raise SinkError(f"{self.sink.name} came back with {held}; close the programs that read it")
-
-
 class Live:
     """One live picture. Made, started and closed by one thread; everything else from any thread.
 
@@ -172,7 +128,7 @@ class Live:
     ) -> None:
         """`sounds` gets the source's sound in the source's thread; delay it by `sound_delay_s`."""
         self._source, self._plan, self._load, self._sounds = source, plan, loader, sounds
-        self._outlets = [Outlet(sink) for sink in sinks]
+        self._outlets = [Outlet(sink, plan.fps, plan.pixel_format) for sink in sinks]
         self._store = IdentityStore(plan.identities_dir)
         self._worker: Worker[CapturedPicture] = Worker()
         self._pictures: Latest[CapturedPicture] = Latest(self._worker.wake)
@@ -193,6 +149,7 @@ class Live:
         self._shown: Counter[str] = Counter()
         self._dropped: Counter[str] = Counter()
         self._faults = 0
+        self._measured = threading.RLock()  # around what is measured: written and asked for by several threads
         self._ages, self._lately, self._steps = Window(), Window(LATELY_S), Window()
         self._delay = SoundDelay()
         self._consent = ConsentWatch(self._store.load, self._worn_now, self._take_off)
@@ -280,18 +237,21 @@ class Live:
             engine=self._engine,
             identity=self._identity,
             readers=self._readers,
-            age=self._ages.quantiles(time.monotonic()),
+            age=self._age(),
         )
 
     def sound_delay_s(self) -> float:
         """For how long sound has to wait now to be in step with the picture (capture to sink, p50)."""
         now_s = time.monotonic()
-        age = self._lately.quantiles(now_s)
-        return self._delay.follow(age.p50_ms / 1e3 if age.count else None, now_s)
+        with self._measured:
+            age = self._lately.quantiles(now_s)
+            return self._delay.follow(age.p50_ms / 1e3 if age.count else None, now_s)
 
     def numbers(self) -> dict[str, object]:
         """Everything that is counted, as JSON: source, drawn, card, dropped, ages, sinks, readers."""
         now_s, showing = time.monotonic(), self.showing
+        with self._measured:
+            fps, step = self._ages.rate_per_s(now_s), self._steps.quantiles(now_s)
         dropped = dict(self._dropped) | {"newer_came": self._pictures.dropped, "replaced": self._drawn.dropped}
         return {
             "showing": showing.status.value if showing.status is not None else "card",
@@ -305,9 +265,9 @@ class Live:
             "width_px": self._size_px[0],
             "height_px": self._size_px[1],
             "shown": dict(self._shown),
-            "fps": round(self._ages.rate_per_s(now_s), 2),
+            "fps": round(fps, 2),
             "age_ms": showing.age.as_json(),
-            "step_ms": self._steps.quantiles(now_s).as_json(),
+            "step_ms": step.as_json(),
             "delay_ms": round(self.sound_delay_s() * 1e3),
             "dropped": dropped,
             "faults": self._faults,
@@ -343,6 +303,10 @@ class Live:
         if self._engine:
             self._record_end()
 
+    def _age(self) -> Quantiles:
+        with self._measured:
+            return self._ages.quantiles(time.monotonic())
+
     def _checked_identity(self, name: str | None) -> Identity | None:
         """Raises IdentityError, UnknownEngine."""
         if self._plan.swap.engine not in (*engine_names(), "auto"):
@@ -370,7 +334,7 @@ class Live:
     def _open_sinks(self) -> None:
         """The first one says how large the picture is; the others have to agree."""
         for number, outlet in enumerate(self._outlets):
-            outlet.open(*self._size_px, self._plan)
+            outlet.open(*self._size_px)
             assert outlet.shape is not None
             agreed_px = outlet.shape.width_px, outlet.shape.height_px
             if number == 0 and self._plan.size_px:
@@ -431,7 +395,8 @@ class Live:
     def _deliver(self, outcome: Outcome[CapturedPicture]) -> None:
         """In the worker thread."""
         self._fault = ""
-        self._steps.add(time.monotonic(), outcome.took_ms)
+        with self._measured:
+            self._steps.add(time.monotonic(), outcome.took_ms)
         self._drawn.put(Drawn(outcome.result.rgb_HW3, outcome.result.status, outcome.picture.captured_s))
 
     def _failed(self, error: Exception) -> None:
@@ -473,8 +438,9 @@ class Live:
         self._write(drawn.rgb_HW3, drawn.captured_s, now_s)
         self._shown[drawn.status.value] += 1
         age_ms = (time.monotonic() - drawn.captured_s) * 1e3
-        self._ages.add(now_s, age_ms)
-        self._lately.add(now_s, age_ms)
+        with self._measured:
+            self._ages.add(now_s, age_ms)
+            self._lately.add(now_s, age_ms)
 
     def _write_card(self, now_s: float) -> None:
         self._curtain.card(int((now_s - self._curtain.hold_s) * CLOCK_HZ), now_s)
@@ -486,7 +452,7 @@ class Live:
 
     def _write(self, rgb_HW3: Rgb, captured_s: float, now_s: float) -> None:
         for outlet in self._outlets:
-            outlet.write(rgb_HW3, captured_s, self._plan, now_s)
+            outlet.write(rgb_HW3, captured_s, now_s)
 
     def _look_who_watches(self, now_s: float) -> None:
         """Nobody for some seconds: the source is closed and nothing drawn; somebody: it is opened again."""

@@ -103,4 +103,5 @@ def listening(keys: Keys, terminal: TextIO = sys.stdin) -> Iterator[None]:
         yield
     finally:
         ended.set()
+        thread.join(5 * LOOK_S)
         termios.tcsetattr(number, termios.TCSADRAIN, before)

@@ -178,6 +178,8 @@ class Source:
     def numbers(self) -> dict[str, object]:
         """Everything that is counted, as JSON."""
         status, facts = self._status, self._facts
+        with self._changing:
+            fps = self._arrivals.rate_per_s(time.monotonic())
         return {
             "name": self.name,
             "state": status.state.value,
@@ -186,7 +188,7 @@ class Source:
             "height_px": facts.height_px if facts else None,
             "format": facts.format if facts else None,
             "promised_fps": round(facts.fps, 2) if facts else None,
-            "fps": round(self._arrivals.rate_per_s(time.monotonic()), 2),
+            "fps": round(fps, 2),
             "pictures": self._pictures,
             "sounds": self._sounds,
             "damaged": self._medium.damaged,
@@ -271,7 +273,8 @@ class Source:
         assert self._mailbox is not None
         if isinstance(item, CapturedPicture):
             self._pictures += 1
-            self._arrivals.add(time.monotonic(), 0.0)
+            with self._changing:
+                self._arrivals.add(time.monotonic(), 0.0)
             self._mailbox.put(item if self._fit_px is None else replace(item, size_px=self._fit_px))
             return
         self._heard(item)
