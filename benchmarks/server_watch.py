@@ -43,12 +43,12 @@ def left_over(before: Census, after: Census) -> list[str]:
 
 
 async def settled(http: aiohttp.ClientSession, address: str, pid: int, before: Census | None) -> Census:
-    """The server when all calls are over, and holds no more descriptors than before if it comes to that in time."""
+    """The server when all calls are over, and holds no more than before if it comes to that in time."""
     until_s = time.monotonic() + SETTLE_S
     while True:
         now = await census(http, address, pid)
-        as_before = before is None or now.descriptors <= before.descriptors
-        if (now.calls == 0 and as_before) or time.monotonic() > until_s:
+        as_before = now.calls == 0 if before is None else not left_over(before, now)
+        if as_before or time.monotonic() > until_s:
             return now
         await asyncio.sleep(0.25)
 
