@@ -175,6 +175,8 @@ def kept(path: Path | None) -> list[Measured]:
 
 def measure_all(wanted: dict[Kind, int], resume: Path | None, minutes: float) -> list[Measured]:
     done, until_s = kept(resume), time.monotonic() + 60 * minutes
+    if minutes <= 0:
+        return done
     already = {kind: sum(one.kind == kind for one in done) for kind in wanted}
     for clip in clips(wanted, already):
         seen, found = measured(clip)
@@ -195,7 +197,7 @@ def measure_all(wanted: dict[Kind, int], resume: Path | None, minutes: float) ->
 @click.option("--resume", type=click.Path(path_type=Path), default=None, help="keeps each clip here, and goes on")
 @click.option("--null", "null_file", type=click.Path(path_type=Path), default=None, help="of benchmarks.marks_null")
 @click.option("--seed", type=int, default=1)
-@click.option("--minutes", type=float, default=1e9, help="take no further clip after so many")
+@click.option("--minutes", type=float, default=1e9, help="take no further clip after so many; 0: only report what was kept")
 def main(quick: bool, write: bool, resume: Path | None, null_file: Path | None, seed: int, minutes: float) -> None:
     """Measures the invisible mark."""
     done = measure_all(QUICK if quick else WANTED, resume, minutes)
@@ -206,7 +208,7 @@ def main(quick: bool, write: bool, resume: Path | None, null_file: Path | None, 
     results = [result for one in done for result in one.results]
     qualities = [one.quality for one in done]
     costs = {f"{width}x{height}": cost_ms(height, width) for height, width in ((480, 640), (720, 1280), (1080, 1920))}
-    flickers = marks_flicker.measure(3 if quick else 12)
+    flickers = marks_flicker.measure(3 if quick else 6)
     rows = summary(results)
     text = "\n\n".join(
         [markdown(qualities, rows, costs), marks_flicker.markdown(flickers), marks_null.markdown(unmarked)]

@@ -43,7 +43,7 @@ from engines.types import Floats, Rgb
 
 LEVELS = (3.0, 4.0, 5.0, 5.5, 6.0)  # standard deviations at which tails are compared
 LIKENESSES = (0.15, 0.2, 0.25, 0.3, 0.35)
-KEPT_EVERY = 200
+KEPT_EVERY = 25
 WORDS = 64  # right words that every code that is measured is held against
 
 Figures = dict[str, Any]
@@ -116,6 +116,7 @@ class Tally:
             "search_mean": mean(self.maxima),
             "search_spread": float(np.std(self.maxima)) if self.maxima else float("nan"),
             "search_largest": max(self.maxima, default=float("nan")),
+            "search_maxima": sorted(round(score, 3) for score in self.maxima),
             "search_below_a_tenth": mean([alarm < -1 for alarm in alarms]),
             "search_below_a_hundredth": mean([alarm < -2 for alarm in alarms]),
             "codes_read": self.codes,

@@ -14,6 +14,7 @@ from PIL import Image
 from engines.errors import KeyFault, SettingError
 from engines.marks.detect import (
     MOST_FRAMES,
+    NULL_WIDTH,
     WAYS,
     Gathered,
     alarm_log10,
@@ -185,7 +186,7 @@ def test_chances_are_those_of_a_gaussian() -> None:
     assert tail_log10(4.7534) == pytest.approx(-6, abs=0.01)
     assert tail_log10(5.001) == pytest.approx(tail_log10(4.999), abs=0.03)
     assert alarm_log10(-5, 1e6) == 0
-    assert alarm_log10(6, 9) == pytest.approx(tail_log10(6) + np.log10(9 * WAYS))
+    assert alarm_log10(6, 9) == pytest.approx(tail_log10(6 / NULL_WIDTH) + np.log10(9 * WAYS))
 
 
 def test_a_code_counts_by_how_near_it_lies_to_a_word() -> None:
