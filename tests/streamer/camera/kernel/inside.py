@@ -350,11 +350,8 @@ def chromium(program: str, most_s: float) -> dict[str, Any]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     arguments = [
-        program, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-        "--disable-extensions", "--disable-background-networking", "--disable-component-update", "--no-zygote",
-        "--disable-sync", "--disable-default-apps", "--mute-audio", "--enable-logging=stderr",
-        "--disable-features=Vulkan,AudioServiceOutOfProcess,OptimizationGuideModelDownloading,OnDeviceModelService",
-        "--user-data-dir=/run/chromium", "--use-fake-ui-for-media-stream",
+        program, "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--mute-audio", "--enable-logging=stderr",
+        "--user-data-dir=/run/chromium", "--use-fake-ui-for-media-stream", "--remote-debugging-port=9222",
         f"http://127.0.0.1:{server.server_address[1]}/",
     ]  # fmt: skip
     with (OUT / "chromium.log").open("wb") as log:
