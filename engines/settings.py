@@ -61,8 +61,8 @@ class SwapSettings(StrictModel):
         "plate", description="letters on a dark plate, letters with a dark outline, or the two large letters alone"
     )
     label_language: Literal[
-        "en", "ar", "bg", "cs", "da", "de", "el", "es", "fr", "he", "hi", "it", "ja", "ko", "nl", "pl", "pt", "ru", "sv",
-        "th", "tr", "uk", "vi", "zh", "zh-Hant",
+        "en", "ar", "bg", "cs", "da", "de", "el", "es", "fr", "he", "hi", "it", "ja", "ko", "nl", "pl", "pt", "ru",
+        "sv", "th", "tr", "uk", "vi", "zh", "zh-Hant",
     ] = Field("en", description="language of the label")  # fmt: skip
     hold_ms: int = Field(300, ge=0, le=300, description="how long the last good picture stands in for a lost face")
     max_faces: int = Field(4, ge=1, le=8, description="faces that are tracked at most")

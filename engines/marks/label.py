@@ -21,8 +21,8 @@ from engines.types import Box, Mask, Rgb
 Corner = Literal["upper right", "upper left", "lower right", "lower left"]
 Style = Literal["plate", "outline", "letters"]
 Language = Literal[
-    "en", "ar", "bg", "cs", "da", "de", "el", "es", "fr", "he", "hi", "it", "ja", "ko", "nl", "pl", "pt", "ru", "sv",
-    "th", "tr", "uk", "vi", "zh", "zh-Hant",
+    "en", "ar", "bg", "cs", "da", "de", "el", "es", "fr", "he", "hi", "it", "ja", "ko", "nl", "pl", "pt", "ru",
+    "sv", "th", "tr", "uk", "vi", "zh", "zh-Hant",
 ]  # fmt: skip
 
 CORNERS: tuple[Corner, ...] = ("upper right", "upper left", "lower right", "lower left")
