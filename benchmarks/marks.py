@@ -197,7 +197,7 @@ def measure_all(wanted: dict[Kind, int], resume: Path | None, minutes: float) ->
 @click.option("--resume", type=click.Path(path_type=Path), default=None, help="keeps each clip here, and goes on")
 @click.option("--null", "null_file", type=click.Path(path_type=Path), default=None, help="of benchmarks.marks_null")
 @click.option("--seed", type=int, default=1)
-@click.option("--minutes", type=float, default=1e9, help="take no further clip after so many; 0: only report what was kept")
+@click.option("--minutes", type=float, default=1e9, help="take no further clip after so many; 0: report what was kept")
 def main(quick: bool, write: bool, resume: Path | None, null_file: Path | None, seed: int, minutes: float) -> None:
     """Measures the invisible mark."""
     done = measure_all(QUICK if quick else WANTED, resume, minutes)
