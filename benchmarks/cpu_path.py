@@ -4,6 +4,8 @@
     python -m benchmarks.cpu_path --weights tiny.safetensors --examples held-out/ --write
     python -m benchmarks.cpu_path --weights tiny.safetensors --quick
 
+With GOMP_SPINCOUNT=3000 and OPENBLAS_NUM_THREADS=1 in the environment, as `vividstream` has them.
+
 Engines are built into `--store` where they are not there yet (minutes). Three parts, each in turns within one run:
 
     graph   a frame's graph alone on one thread and on two, by the clock and by processor time. OpenVINO, which is no
@@ -341,13 +343,16 @@ def main(weights: Path, examples: Path | None, folder: Path | None, frames: int,
     stream = record(key.config, key.graphs["step"].spec, identity, 3 if quick else FRAMES)[0]
     identity.close()
     for threads in (1, 2):
+        click.echo(f"graph on {threads} of 2 threads ...", err=True)
         ways = contestants(entries, threads)
         race(ways, stream, key.config.window.sinks, frames)
         parts[f"Graph on {threads} thread{'s' * (threads > 1)}"] = (HEAD, graph_rows(ways))
         for way in ways:
             way.runtime.close()
+    click.echo("whole step ...", err=True)
     parts["Whole step, 640x480"] = (STEP_HEAD, step_rows(key.name, folder, frames))
     if examples is not None:
+        click.echo("faces ...", err=True)
         clips, rollout = (1, 12) if quick else (12, ROLLOUT)
         parts[f"Face against float32, {rollout} frames"] = (
             FACE_HEAD,
