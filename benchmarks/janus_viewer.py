@@ -45,7 +45,8 @@ class Watched:
         context = cast(VideoCodecContext, VideoCodecContext.create(DECODERS[tap.codec.name], "r"))
         context.thread_count = 1
         found: list[Rgb] = []
-        for number, arrival in enumerate(one for one in tap.arrivals.values() if one.whole):
+        came = list(tap.arrivals.values())  # more may come meanwhile, in another thread
+        for number, arrival in enumerate(one for one in came if one.whole):
             first = next(iter(arrival.packets))
             ordered = sorted(arrival.packets.items(), key=lambda item: (item[0] - first + 32_768) % 65_536)
             payload = b"".join(depayload(tap.codec, packet.payload) for _, packet in ordered)

@@ -280,7 +280,7 @@ class PacketTap:
             return []
         context = cast(VideoCodecContext, VideoCodecContext.create(DECODERS[self.codec.name], "r"))
         context.thread_count = 1
-        return [back for arrival in self.arrivals.values() if (back := self._read(context, arrival)) is not None]
+        return [back for arrival in list(self.arrivals.values()) if (back := self._read(context, arrival)) is not None]
 
     def _read(self, context: VideoCodecContext, arrival: Arrival) -> Back | None:
         if not arrival.whole or self.codec is None:
