@@ -25,6 +25,11 @@ os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 ROOT = Path(__file__).parent.parent
 REQUIRE_SYSTEM = "VIVIDSTREAM_REQUIRE_SYSTEM"
 OF_CALLS = ("attacks", "fuzz", "streamer")
+# Folders and files (as their names begin) of tests/streamer in which no clock is looked at.
+WITHOUT_CLOCK = (
+    "audit", "settings_file", "test_cli", "test_completion", "test_consent.", "test_credentials", "test_file",
+    "test_manual", "test_media", "verify",
+)  # fmt: skip
 
 
 def lacking(program: str) -> NoReturn:
@@ -80,7 +85,9 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 def _needs_the_machine(item: pytest.Item) -> bool:
     """All of live calls, which own time, and what is marked so elsewhere."""
-    return item.path.relative_to(ROOT / "tests").parts[0] in OF_CALLS or item.get_closest_marker("alone") is not None
+    folder, *inside = item.path.relative_to(ROOT / "tests").parts
+    of_call = folder in OF_CALLS and not (folder == "streamer" and inside[0].startswith(WITHOUT_CLOCK))
+    return of_call or item.get_closest_marker("alone") is not None
 
 
 def pytest_configure() -> None:
