@@ -189,19 +189,6 @@ def test_the_command_draws_only_while_somebody_watches(machine: Machine) -> None
     assert asked[-1]["source"]["state"] == "waiting"
 
 
-def test_chromium_takes_it_for_a_camera(machine: Machine) -> None:
-    """Chromium without a window in the form without a desktop's services: the whole one takes minutes to begin."""
-    program = shutil.which("chromium-headless-shell")
-    if program is None:
-        lacking("chromium-headless-shell")
-    with writing(machine, FIRST, size_px=(320, 180), seconds=900.0) as counted:
-        seen = machine.call("chromium", timeout_s=900.0, program=program, most_s=850.0)
-    assert seen.get("label", "").startswith("first"), seen
-    assert seen["size_px"] == [320, 180]
-    assert seen["psnr_db"] > CLOSE_DB - 4  # 4:2:0 and back once more
-    assert max(counted["watched"]) >= 1
-
-
 def test_the_doctor_tells_the_cameras_apart(machine: Machine) -> None:
     """A real camera with its modes, a device that Chromium would list, and one that it would not."""
     said = {line["says"].split()[0]: line for line in machine.call("doctor") if line["says"].startswith("/dev/")}
@@ -213,3 +200,19 @@ def test_the_doctor_tells_the_cameras_apart(machine: Machine) -> None:
         machine.call("read", path=SECOND, count=1)
         busy = {line["says"].split()[0]: line for line in machine.call("doctor")}
     assert ", open in " in busy[SECOND]["says"]
+
+
+def test_chromium_takes_it_for_a_camera(machine: Machine) -> None:
+    """Chromium without a window in the form without a desktop's services: the whole one takes minutes to begin.
+
+    The last one: it takes the kernel's test camera away.
+    """
+    program = shutil.which("chromium-headless-shell")
+    if program is None:
+        lacking("chromium-headless-shell")
+    with writing(machine, FIRST, size_px=(320, 180), seconds=900.0) as counted:
+        seen = machine.call("chromium", timeout_s=900.0, program=program, most_s=850.0)
+    assert seen.get("label", "").startswith("first"), seen
+    assert seen["size_px"] == [320, 180]
+    assert seen["psnr_db"] > CLOSE_DB - 4  # 4:2:0 and back once more
+    assert max(counted["watched"]) >= 1

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -355,11 +356,11 @@ def chromium(program: str, most_s: float) -> dict[str, Any]:
         f"http://127.0.0.1:{server.server_address[1]}/",
     ]  # fmt: skip
     with (OUT / "chromium.log").open("wb") as log:
-        process = subprocess.Popen(arguments, stdout=log, stderr=log, cwd="/run")
+        process = subprocess.Popen(arguments, stdout=log, stderr=log, cwd="/run", start_new_session=True)
         try:
             _wait(lambda: found or process.poll() is not None, most_s)
         finally:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # its children hold the camera
     if not found:
         return {"failed": (OUT / "chromium.log").read_text(errors="replace")[-3000:]}
     if "png" in found[0]:
