@@ -186,6 +186,9 @@ class Room:
         if source is None:
             raise not_live(stream, RETRY_S)
         viewer, description = await self._agree(source, sdp, kinds)
+        if self.streams.get(stream) is not source:  # it ended meanwhile: nobody would send this viewer home
+            await viewer.close()
+            raise not_live(stream, RETRY_S)
         self.viewers[viewer.name] = viewer
         self._keep(self._watching(viewer, ended), f"viewer {viewer.name}")
         return viewer, description
@@ -261,22 +264,26 @@ class Room:
         finally:
             watching.cancel()
             ended()
-            self.peers.pop(peer.call, None)
-            self.past.merge(peer.stats.journey)
+            self._forget(peer, stream)  # all at once: whoever looks from now on finds no part of it
             drawn, why = peer.stats.shown["drawn"], peer.ended_because or "the server ended it"
             try:
                 await audit.ended(peer.number, why, time.monotonic() - since_s, drawn)
             except AuditFault as error:  # the call is over: all that is left is to say so
                 log.error("%s", error)
-            if stream is not None:
-                self.streams.pop(stream, None)
-            for viewer in self.viewers.values():
-                if viewer.source is peer:
-                    viewer.hang_up("the call is over")
             if self.peers:
                 self._sweep.soon()
             else:
                 await asyncio.to_thread(give_back)
+
+    def _forget(self, peer: Peer, stream: str | None) -> None:
+        """The call is over: its name is free, its viewers are sent home."""
+        self.peers.pop(peer.call, None)
+        if stream is not None:
+            self.streams.pop(stream, None)
+        for viewer in self.viewers.values():
+            if viewer.source is peer:
+                viewer.hang_up("the call is over")
+        self.past.merge(peer.stats.journey)
 
     async def _watch_consent(self, peer: Peer) -> None:
         """A consent that ends in the middle of the call ends what is drawn by it."""
