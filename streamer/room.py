@@ -35,7 +35,7 @@ from streamer.peer import Peer
 from streamer.signalling.ice import IceServers
 from streamer.signalling.negotiation import is_no_common_codec
 from streamer.signalling.refusal import not_live, taken
-from streamer.spare_memory import Sweep, give_back
+from streamer.spare_memory import Sweep
 from streamer.stats import Journey
 from streamer.telemetry import open_traces
 from streamer.tracks import CameraPicture, standby_frame
@@ -270,10 +270,7 @@ class Room:
                 await audit.ended(peer.number, why, time.monotonic() - since_s, drawn)
             except AuditFault as error:  # the call is over: all that is left is to say so
                 log.error("%s", error)
-            if self.peers:
-                self._sweep.soon()
-            else:
-                await asyncio.to_thread(give_back)
+            self._sweep.soon()
 
     def _forget(self, peer: Peer, stream: str | None) -> None:
         """The call is over: its name is free, its viewers are sent home."""

@@ -40,12 +40,6 @@ def trim() -> bool:
     return library is not None and bool(library.malloc_trim(0))
 
 
-def give_back() -> bool:
-    """Frees what is not reachable any more, and gives it back. Returns whether it could. In a thread."""
-    gc.collect()
-    return trim()
-
-
 class Sweep:
     """Frees what ended calls leave behind: a connection is full of cycles, and holds 1 to 2 MB.
 

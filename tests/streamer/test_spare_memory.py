@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from streamer import spare_memory
-from streamer.spare_memory import Sweep, give_back
+from streamer.signalling.http import ROOM
+from streamer.spare_memory import Sweep, trim
+from tests.streamer.calls import Camera, calling, plain, served
 
 # Eight threads that all hold memory at once; then how many heaps the C library has.
 HEAPS = """
@@ -43,12 +45,12 @@ def resident_mb() -> float:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
 def test_freed_memory_goes_back() -> None:
-    give_back()
+    trim()
     blocks = [bytearray(60_000) for _ in range(2_000)]  # small enough for the heap, and touched
     last = bytearray(60_000)  # keeps the heap's end in use
     before_mb = resident_mb()
     del blocks
-    if not give_back():
+    if not trim():
         pytest.skip("another C library")
     assert resident_mb() < before_mb - 80
     assert len(last) == 60_000
@@ -88,5 +90,20 @@ async def test_what_a_call_leaves_behind_is_freed_soon_after_it(monkeypatch: pyt
         sweep.soon()
         await asyncio.sleep(0.2)
         assert later() is None
+    finally:
+        gc.enable()
+
+
+async def test_of_the_last_call_nothing_is_left_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is looked for when the task that was the call's life is over, not by that task."""
+    monkeypatch.setattr(spare_memory, "WAIT_S", 0.3)
+    gc.disable()
+    try:
+        async with served() as client, calling(client) as caller:
+            await caller.start(Camera([plain((9, 9, 9))]))
+            await caller.pictures(2)
+            call = weakref.ref(client.server.app[ROOM].peers[caller.call])  # type: ignore[attr-defined]
+            await client.delete(f"/session/{caller.call}")
+            await caller.until(lambda: call() is None, 5.0)
     finally:
         gc.enable()
