@@ -10,7 +10,6 @@ from struct import pack, pack_into
 
 import numpy as np
 from aioice import stun
-from aiortc import RTCSessionDescription
 from aiortc.codecs import vpx
 from aiortc.rtcdtlstransport import RTCDtlsTransport
 from aiortc.rtp import RtpPacket
@@ -107,8 +106,8 @@ async def offering(target: Target) -> AsyncIterator[tuple[Attacker, str]]:
 
 async def take_answer(attacker: Attacker, answer: dict[str, str]) -> None:
     """Goes on with the call as a browser would."""
-    attacker.call, attacker.answer_sdp = answer["call"], answer["sdp"]
-    await attacker._connection.setRemoteDescription(RTCSessionDescription(answer["sdp"], "answer"))
+    attacker.answer_sdp = answer["sdp"]
+    await attacker.take(answer)
 
 
 def addresses_in(*sdps: str) -> set[tuple[str, int]]:

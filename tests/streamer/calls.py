@@ -185,9 +185,13 @@ class Caller:
         response = await self.client.post("/session", json={"sdp": sdp, "choice": choice})
         answer: dict[str, Any] = await response.json()
         assert response.status == 201, answer
+        await self.take(answer)
+        return answer
+
+    async def take(self, answer: dict[str, Any]) -> None:
+        """Goes on with what the server answered to `offer`."""
         self.call = answer["call"]
         await self._connection.setRemoteDescription(RTCSessionDescription(answer["sdp"], "answer"))
-        return answer
 
     async def until(self, what: Callable[[], bool], timeout_s: float = 15.0) -> None:
         """Waits until it is true. Fails the test after `timeout_s`."""
