@@ -5,17 +5,20 @@ from __future__ import annotations
 import time
 from statistics import median
 
+import numpy as np
 import pytest
 from aiortc.codecs.h264 import H264Encoder as StockH264
 from aiortc.codecs.vpx import Vp8Encoder as StockVp8
+from av.video.frame import VideoFrame
 
+from benchmarks.impairment_call import scenes
 from streamer.encoding import libav, native
 from streamer.encoding.choose import make_encoder
 from streamer.encoding.h264 import H264Encoder
 from streamer.encoding.settings import EncodingSettings
 from streamer.encoding.vp8 import Vp8Encoder, threads_for
 from streamer.transport.types import EncodedUnit, Encoder, VideoCodec
-from tests.streamer.encoding.moving import decode, pictures, psnr_db
+from tests.streamer.encoding.moving import CLOCK, decode, pictures, psnr_db
 
 CODECS: tuple[VideoCodec, ...] = ("VP8", "H264")
 SETTINGS = EncodingSettings(hardware_encoder="no")
@@ -111,6 +114,25 @@ def test_key_frames_are_bounded(codec: VideoCodec) -> None:
     unit = encoder.encode(pictures(640, 480, 1)[0], force_key=True)
     assert unit is not None
     assert len(unit.payload) * 8 / 1_000_000 < 0.3
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_no_picture_fills_a_slow_link_behind_pictures_at_rest(codec: VideoCodec) -> None:
+    """A call that stands still for two seconds (five pictures a second), and goes on. libvpx left alone makes 45 kB of
+    one of them: a second of this rate, and more than a router keeps."""
+    bps, moving = 350_000, scenes()
+    encoder = make_encoder(codec, SETTINGS, bps)
+    times_s = [*np.arange(30) / 30, *(1 + 0.2 * np.arange(10)), *(3 + np.arange(30) / 30)]
+    frames = []
+    for at_s, plane in zip(times_s, [*moving[:30], *[moving[30]] * 10, *moving[60:]], strict=True):
+        frame = VideoFrame.from_ndarray(plane, format="yuv420p")
+        frame.pts, frame.time_base = round(at_s / CLOCK), CLOCK
+        frames.append(frame)
+    units = [unit for unit in (encoder.encode(frame, force_key=False) for frame in frames) if unit is not None]
+    assert len(units) == len(frames)
+    assert max(len(unit.payload) for unit in units) * 8 / bps < 0.25
+    assert sum(unit.is_key for unit in units) <= 2
+    assert all(psnr_db(seen, frame) > 24 for seen, frame in zip(decode(units)[60:], frames[60:], strict=True))
 
 
 @pytest.mark.parametrize("codec", CODECS)
