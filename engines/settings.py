@@ -42,7 +42,8 @@ class StrictModel(BaseModel):
             key = ".".join(str(part) for part in first["loc"])
             if first["type"] == "extra_forbidden":
                 raise SettingError(f'unknown setting "{key}"; {nearest(key, cls.model_fields)}') from error
-            raise SettingError(f'setting "{key}": {first["msg"]}') from error
+            says = first["msg"].removeprefix("Value error, ")  # pydantic's words before the model's own
+            raise SettingError(f'setting "{key}": {says}' if key else says) from error
 
 
 class SwapSettings(StrictModel):

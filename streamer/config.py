@@ -16,6 +16,22 @@ from streamer.telemetry import TelemetrySettings
 ANY_ADDRESS = "0.0.0.0"  # every address of this machine: only when asked for
 
 
+def udp_range(text: str) -> tuple[int, int]:
+    """First and last port of "50000-50099". Raises ValueError."""
+    first, last = (int(port) for port in text.split("-"))
+    if not 1024 <= first <= last <= 65_535:
+        raise ValueError("must be first-last, 1024 to 65535")
+    return first, last
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address or a name is this very machine's alone."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 class GuardSettings(StrictModel):
     """Who may use the server and how much: options of `vividstream serve`."""
 
@@ -60,9 +76,7 @@ class ReachSettings(StrictModel):
     @classmethod
     def _is_a_range(cls, text: str | None) -> str | None:
         if text is not None:
-            first, last = (int(port) for port in text.split("-"))
-            if not 1024 <= first <= last <= 65_535:
-                raise ValueError("must be first-last, 1024 to 65535")
+            udp_range(text)
         return text
 
     @field_validator("overflow")
@@ -89,10 +103,7 @@ class ReachSettings(StrictModel):
     @property
     def ports(self) -> tuple[int, int] | None:
         """First and last UDP port of calls."""
-        if self.udp_ports is None:
-            return None
-        first, last = self.udp_ports.split("-")
-        return int(first), int(last)
+        return None if self.udp_ports is None else udp_range(self.udp_ports)
 
 
 class ServerConfig(StrictModel):
@@ -126,12 +137,7 @@ class ServerConfig(StrictModel):
     @property
     def is_loopback(self) -> bool:
         """Whether only programs on this machine can reach the server."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host)
 
     def resolve(self) -> Self:
         """The complete settings: a server that other machines can reach always has a token, or a file of them."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from engines import StrictModel
+from streamer.config import is_loopback, udp_range
 
 Use = Literal["all", "serve", "camera", "join", "file"]
 
@@ -35,26 +35,21 @@ class DoctorSettings(StrictModel):
     def _belong_together(self) -> Self:
         if (self.turn_server is None) != (self.turn_secret is None):
             raise ValueError("turn_server and turn_secret belong together")
-        if self.udp_ports is not None:
-            first, last = self.udp_range or (0, 0)
-            if not 1024 <= first <= last <= 65_535:
-                raise ValueError("udp_ports must be first-last, 1024 to 65535")
         return self
+
+    @field_validator("udp_ports")
+    @classmethod
+    def _is_a_range(cls, text: str | None) -> str | None:
+        if text is not None:
+            udp_range(text)
+        return text
 
     @property
     def udp_range(self) -> tuple[int, int] | None:
         """First and last UDP port of calls."""
-        if self.udp_ports is None:
-            return None
-        first, last = self.udp_ports.split("-")
-        return int(first), int(last)
+        return None if self.udp_ports is None else udp_range(self.udp_ports)
 
     @property
     def is_loopback(self) -> bool:
         """Whether only programs on this machine could reach the server."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host)

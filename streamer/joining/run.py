@@ -11,7 +11,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from ipaddress import ip_address
 from pathlib import Path
 from typing import IO, Any, TypeVar
 from urllib.parse import urlsplit
@@ -22,6 +21,7 @@ from aiortc import RTCConfiguration, RTCIceServer
 
 from engines import SettingError
 from streamer.capture.source import Source, Wish, open_source
+from streamer.config import is_loopback
 from streamer.control import default_path, serve_control
 from streamer.joining.outgoing import Outgoing
 from streamer.joining.settings import JoinConfig, JoinSettings
@@ -58,11 +58,7 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 def is_here(url: str) -> bool:
     """Whether the address is this very machine's."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return is_loopback(urlsplit(url).hostname or "")
 
 
 def ice_of(settings: JoinSettings) -> Ice:

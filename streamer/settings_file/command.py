@@ -134,8 +134,8 @@ def _together(held: Sequence[Effective]) -> list[str]:
         try:
             model.read(values)
         except SettingError as error:
-            if not str(error).startswith('setting "') or str(error).startswith('setting ""'):
-                problems.append(str(error).removeprefix('setting "": ').removeprefix("Value error, "))
+            if not str(error).startswith('setting "'):
+                problems.append(str(error))
     return problems
 
 

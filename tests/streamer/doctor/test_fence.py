@@ -138,7 +138,7 @@ def test_options_win_over_the_servers_variables() -> None:
     [
         (["--only", "camera"], 'unknown check "camera"; did you mean "cameras"'),
         (["--turn-server", "turn:h"], "turn_server and turn_secret belong together"),
-        (["--udp-ports", "9-5"], "udp_ports must be first-last"),
+        (["--udp-ports", "9-5"], 'udp_ports": must be first-last'),
         (["--limit-s", "1"], "limit_s"),
     ],
 )
