@@ -20,6 +20,8 @@ Kind = Literal["real", "rendered", "swapped"]
 FRAMES = 12
 FPS = 30
 HEIGHT_PX, WIDTH_PX = 480, 640
+# The detector's filter was chosen by looking at portraits before the 60th and at the first stretch of each real clip.
+FIRST_RENDERED, FIRST_STRETCH = 60, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +35,8 @@ class Clip:
 
 
 def clips(wanted: dict[Kind, int], but: dict[Kind, int] | None = None) -> Iterator[Clip]:
-    """So many of each kind, in turns, without the first `but`. A real clip is FRAMES frames that no other shares, some
-    brought to 1280x720.
+    """So many of each kind, in turns, without the first `but`, none that was looked at while the detector was made.
+    A real clip is FRAMES frames that no other shares, some brought to 1280x720.
     """
     sources: dict[Kind, Callable[[int, int], Iterator[Clip]]] = {
         "rendered": _rendered,
@@ -69,7 +71,7 @@ def _wide(frames: Frames) -> Frames:
 def _windows(wanted: int) -> Iterator[tuple[str, Frames]]:
     """Stretches of the real clips, the first of each clip first; then again, mirrored and nearer."""
     paths = [*sorted((DATA / "clips" / "asl").glob("*.mkv")), *(DATA / "clips" / name for name in _OTHERS)]
-    given = 0
+    given = -FIRST_STRETCH
     for zoom in (1.0, 1.3):
         for start in range(0, 400, FRAMES):
             for path in paths:
@@ -79,6 +81,8 @@ def _windows(wanted: int) -> Iterator[tuple[str, Frames]]:
                 if len(frames) < FRAMES:
                     continue
                 given += 1
+                if given <= 0:
+                    continue
                 yield f"{path.stem}+{start}x{zoom}", [_nearer(frame, zoom) for frame in frames]
 
 
@@ -101,7 +105,7 @@ def _rendered(wanted: int, but: int = 0) -> Iterator[Clip]:
 
     assets = load_assets(DATA)
     portraits = sorted((DATA / "synth_faces").glob("*.jpg"))
-    for number in range(but, wanted):
+    for number in range(FIRST_RENDERED + but, FIRST_RENDERED + wanted):
         if number % 3 == 0:
             still = render(assets, [shot(number)], 384).rgb_BHW3.numpy()[0]
             name = f"drawn {number}"

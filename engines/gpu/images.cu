@@ -225,14 +225,17 @@ extern "C" __global__ void sampled_picture(const u8 *crop, int size, int small, 
         out[c * small * small + y * small + x] = sampled(crop, s, size, c) * (1.0f / 127.5f) - 1.0f;
 }
 
-// The invisible mark (engines.marks.invisible): what is added to each pixel's colours, [rows, columns], 128 for nothing.
+// The invisible mark (engines.marks.invisible): what is added to each pixel's colours in sixteenths of a step, [rows,
+// columns], 128 for nothing; less where a colour is nearly black; dithered.
 extern "C" __global__ void add_mark(u8 *rgb, int rows, int columns, const u8 *field) {
+    const int bayer[16] = {0, 8, 2, 10, 12, 4, 14, 6, 3, 11, 1, 9, 15, 7, 13, 5};
     int x = blockIdx.x * blockDim.x + threadIdx.x;
     int y = blockIdx.y * blockDim.y + threadIdx.y;
     if (x >= columns || y >= rows) return;
-    int at = y * columns + x, added = field[at] - 128;
+    int at = y * columns + x, full = field[at] - 128, threshold = 16 * bayer[4 * (y % 4) + x % 4] + 8;
     for (int c = 0; c < 3; c++) {
-        int value = rgb[3 * at + c] + added;
+        int before = rgb[3 * at + c], share = before + 2 < 16 ? before + 2 : 16;
+        int value = before + ((full * share + threshold) >> 8);
         rgb[3 * at + c] = (u8)(value < 0 ? 0 : value > 255 ? 255 : value);
     }
 }

@@ -7,9 +7,11 @@
    mirrored too.
 4. At the best places the code is read; its CRC says whether it was read right.
 
-The scores are in standard deviations of the same correlation at all other shifts of the same picture, so a picture's
-own texture sets its own bar. How likely an unmarked clip is to score as high was fitted on unmarked clips (`NULL`). A
-code that was read counts by how near it lies to a word: without a mark, what is read points anywhere.
+The scores are in standard deviations over the mark's own random signs, given the picture: what an unmarked picture can
+score has a bound that needs no fit (`engines.marks.chance`).
+
+Where that does not find and read it, the same is done with what stands still while the picture moves
+(`engines.marks.still`): in a hand-held camera's close-up of hair there is no other way.
 """
 
 from __future__ import annotations
@@ -26,16 +28,19 @@ from scipy.ndimage import gaussian_filter
 
 from engines.errors import SettingError
 from engines.jit import kernel
+from engines.marks.chance import ALARM, found_log10, read_log10
 from engines.marks.pattern import (
     CHIPS_ACROSS_SHORTER_SIDE,
     TILE_COLUMNS,
     TILE_ROWS,
     chip_px,
+    roles,
     soft_bits,
     spread,
     sync_tile,
 )
-from engines.marks.payload import CODED_BITS, PAYLOAD_BITS, Payload, decode_all, encode
+from engines.marks.payload import Payload, decode_all, encode
+from engines.marks.still import standing_still
 from engines.types import Floats, Rgb
 
 WORKING_PX = 360  # shorter side at which frames are looked at: a chip of an uncropped frame is then 6 pixels
@@ -51,12 +56,11 @@ CHIP_PX = 6.5  # a chip's side where places are sought
 MOST_FRAMES = 32
 LEAST_PX = 64  # of the shorter side: below, a chip is smaller than a pixel
 
-ALARM = 1e-6  # false alarms a clip
-WAYS = 4  # to be marked: by the known chips or by the code, where an uncropped mark lies or in a search
-# Fitted on unmarked clips, and checked on others: docs/benchmarks, `python -m benchmarks.marks_null`.
-NULL_WIDTH = 1.1  # of scores at one place, in the standard deviations that they are measured in: 1.0 at most places
-ALIGNED_LOOKS = 9.0
-SEARCHED_LOOKS = 2e6  # as many independent looks have maxima like a search's
+SIZES = math.ceil(math.log(LARGEST / SMALLEST) / STEP) + 1
+AGAIN = 5  # sizes around the likeliest that are tried too
+ALIGNED_LOOKS = 9  # places where an uncropped mark may lie
+SEARCHED_LOOKS = 2 * SIZES * (1 + AGAIN) * TILE_ROWS * TILE_COLUMNS * SAMPLES**2  # mirrored or not, size, shift
+STILL_PX = 360  # shorter side at which it is sought what stands still
 
 
 @kernel
@@ -166,21 +170,41 @@ def fold(plane_HW: Floats, rows: int, columns: int, samples_per_px: float) -> Fl
     return out
 
 
-@lru_cache(maxsize=1)
-def _references() -> NDArray[np.complex64]:
-    """The known chips as they look in a folded tile and in its mirror, transformed and conjugated."""
-    shaped = spread(sync_tile(), TILE_ROWS * SAMPLES, TILE_COLUMNS * SAMPLES, SAMPLES)
-    return np.asarray(np.conj(rfft2(np.stack([shaped, shaped[:, ::-1]]))), np.complex64)
-
-
-def correlate(folded: Floats, ways: int = 1) -> Floats:
-    """How well the known chips fit at each shift of the tile, in standard deviations: float32 [ways, rows, columns].
-
-    ways: 1, or 2 for the mirrored chips too.
+class Known:
+    """Chips that are always the same, as they are sought in a folded tile: sign float32 [TILE_ROWS, TILE_COLUMNS], 0
+    where a chip carries the code.
     """
-    scores = irfft2(rfft2(folded - folded.mean())[None] * _references()[:ways], folded.shape)
-    middle, deviation = scores.mean(axis=(1, 2), keepdims=True), scores.std(axis=(1, 2), keepdims=True)
-    return np.asarray((scores - middle) / np.maximum(deviation, np.float32(1e-9)), np.float32)
+
+    def __init__(self, tile: Floats) -> None:
+        size = TILE_ROWS * SAMPLES, TILE_COLUMNS * SAMPLES
+        one = np.zeros_like(tile)
+        one[0, 0] = 1
+        self.shape = _conjugate(spread(one, *size, SAMPLES))
+        ways = np.zeros((2, *size), np.float32)
+        ways[:, ::SAMPLES, ::SAMPLES] = tile, tile[:, ::-1]
+        self.signs, self.places = _conjugate(ways), _conjugate(np.abs(ways))
+
+    def scores(self, folded: Floats, ways: int = 1) -> Floats:
+        """How well they fit at each shift of the tile: float32 [ways, rows, columns], in standard deviations over their
+        signs. At each shift that is the sum of sign times what the tile holds where the chip lies, over the root of
+        the sum of its squares there. ways: 1, or 2 for the mirrored chips too.
+        """
+        transformed = rfft2(folded - folded.mean()) * self.shape
+        held = irfft2(transformed, folded.shape)
+        sums = irfft2(transformed * self.signs[:ways], folded.shape)
+        squares = irfft2(rfft2(held * held) * self.places[:ways], folded.shape)
+        least = np.float32(1e-6) * np.maximum(squares.max(), np.float32(1e-9))
+        return np.asarray(sums / np.sqrt(np.maximum(squares, least)), np.float32)
+
+
+def _conjugate(plane: Floats) -> NDArray[np.complex64]:
+    return np.asarray(np.conj(rfft2(plane)), np.complex64)
+
+
+@lru_cache(maxsize=1)
+def known() -> Known:
+    """The mark's own known chips."""
+    return Known(sync_tile())
 
 
 def read(folded: Floats, row: int, column: int, mirrored: bool) -> Floats:
@@ -191,6 +215,13 @@ def read(folded: Floats, row: int, column: int, mirrored: bool) -> Floats:
     smooth = box_mean(np.ascontiguousarray(tile), 1)
     middle = SAMPLES // 2
     return np.asarray(smooth[middle - 1 :: SAMPLES, middle - 1 :: SAMPLES] + smooth[middle::SAMPLES, middle::SAMPLES])
+
+
+def code_at(folded: Floats, row: int, column: int, mirrored: bool) -> Floats:
+    """What each coded bit would be there, float32 [CODED_BITS]: its product with a word is the score of that word."""
+    chips = read(folded, row, column, mirrored)
+    strength = np.linalg.norm(chips.ravel()[roles() >= 0])
+    return np.asarray(soft_bits(chips) / np.float32(max(float(strength), 1e-9)), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +254,7 @@ class Finding:
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where the mark may lie: size of its chips over that in an uncropped frame, shift of the tile in samples, and what
-    each coded bit would be there, float32 [CODED_BITS].
+    each coded bit would be there, float32 [CODED_BITS] as of `code_at`.
     """
 
     score: float
@@ -244,6 +275,14 @@ class Gathered:
     def mean(self) -> Floats:
         """All that was gathered as one picture: the mark stays where it is, noise and what moves do not."""
         return np.asarray(np.mean(self.luma, axis=0), np.float32)
+
+    def at_most(self, shorter_px: int) -> list[Floats]:
+        """The frames themselves, made smaller where they are larger."""
+        height, width = self.luma[0].shape
+        size = min(shorter_px / min(height, width), 1.0)
+        if size == 1:
+            return self.luma
+        return [resized(plane, round(height * size), round(width * size)) for plane in self.luma]
 
     def add(self, rgb_HW3: Rgb) -> None:
         if min(rgb_HW3.shape[:2]) < LEAST_PX:
@@ -281,32 +320,33 @@ def folded_at(plane: Floats, scale: float) -> Floats:
 def aligned(luma_HW: Floats) -> Place:
     """The mark where it lies in an uncropped frame, give or take a quarter of a chip."""
     folded = folded_at(plane_at(luma_HW, WORKING_PX, 1.0), 1.0)
-    scores = correlate(folded)[0]
+    scores = known().scores(folded)[0]
     near = [(float(scores[row, column]), row, column) for row in (-1, 0, 1) for column in (-1, 0, 1)]
     score, row, column = max(near)
-    return Place(score, 1.0, row, column, False, soft_bits(read(folded, row, column, False)))
+    return Place(score, 1.0, row, column, False, code_at(folded, row, column, False))
 
 
-def searched(luma_HW: Floats) -> list[Place]:
-    """The likeliest places anywhere, at any size, best first."""
+def searched(luma_HW: Floats, chips: Known | None = None) -> list[Place]:
+    """The likeliest places anywhere, at any size, best first. chips: others than the mark's, to measure chance by."""
+    chips = chips or known()
     found: list[Place] = []
     for scales in _groups():
-        found = _best([*found, *_places(luma_HW, scales, 2)])
+        found = _best([*found, *_places(luma_HW, scales, chips)])
     best = found[0]
-    again = best.scale * np.exp(STEP / 2 * np.arange(-2, 3)).astype(np.float32)
-    return _best([*found, *_places(luma_HW, again, 2)])
+    again = best.scale * np.exp(STEP / 2 * (np.arange(AGAIN) - AGAIN // 2)).astype(np.float32)
+    return _best([*found, *_places(luma_HW, again, chips)])
 
 
-def _places(luma_HW: Floats, scales: Floats, ways: int) -> Iterator[Place]:
+def _places(luma_HW: Floats, scales: Floats, chips: Known) -> Iterator[Place]:
     """The likeliest place at each of a few sizes that are filtered alike."""
     middle = float(scales[len(scales) // 2])
     shorter_px = min(round(CHIP_PX * CHIPS_ACROSS_SHORTER_SIDE / middle), *luma_HW.shape)  # growing brings nothing
     plane = plane_at(luma_HW, shorter_px, middle)
     for scale in scales:
         folded = folded_at(plane, float(scale))
-        for mirrored, scores in zip((False, True), correlate(folded, ways)):
+        for mirrored, scores in zip((False, True), chips.scores(folded, 2)):
             row, column = np.unravel_index(int(scores.argmax()), scores.shape)
-            soft = soft_bits(read(folded, int(row), int(column), mirrored))
+            soft = code_at(folded, int(row), int(column), mirrored)
             yield Place(float(scores[row, column]), float(scale), int(row), int(column), mirrored, soft)
 
 
@@ -316,51 +356,18 @@ def _best(places: list[Place]) -> list[Place]:
 
 def _groups() -> list[Floats]:
     """All sizes that are tried, in runs that are filtered alike."""
-    count = math.ceil(math.log(LARGEST / SMALLEST) / STEP)
-    return np.array_split((SMALLEST * np.exp(STEP * np.arange(count + 1))).astype(np.float32), GROUPS)
+    return np.array_split((SMALLEST * np.exp(STEP * np.arange(SIZES))).astype(np.float32), GROUPS)
 
 
-def tail_log10(score: float) -> float:
-    """Chance that a Gaussian is above `score` standard deviations, as a power of ten."""
-    if score < 5:
-        return math.log10(0.5 * math.erfc(score / math.sqrt(2)))
-    return (-score * score / 2 - math.log(score * math.sqrt(2 * math.pi))) / math.log(10)
-
-
-def alarm_log10(score: float, looks: float) -> float:
-    """Chance of a score at least so high among `looks` independent ones without a mark. A power of ten, at most 0."""
-    return min(tail_log10(score / NULL_WIDTH) + math.log10(looks * WAYS), 0.0)
-
-
-def code_log10(likeness: float, words_log10: float = PAYLOAD_BITS * math.log10(2)) -> float:
-    """Chance that noise lies as near to any of the 2**40 words whose CRC is right: a bound, as a power of ten.
-
-    likeness: cosine between what was measured and the word. Of directions in n dimensions at most
-    (1 - c * c) ** ((n - 1) / 2) / (2 c sqrt(n)) lie within cosine c of one (Ball, An elementary introduction to modern
-    convex geometry, 1997, lecture 2).
-    """
-    if likeness < 0.2:
-        return 0.0
-    within = (CODED_BITS - 1) / 2 * math.log10(max(1 - likeness * likeness, 1e-9))
-    return min(within - math.log10(2 * likeness * math.sqrt(CODED_BITS)) + words_log10, 0.0)
-
-
-def read_log10(score: float, looks: float, codes: int, likeness: float) -> float:
-    """Chance that without a mark one of `codes` places reads so well, at a place that scores so high."""
-    places = min(tail_log10(score / NULL_WIDTH) + math.log10(looks), math.log10(codes))
-    return min(places + math.log10(WAYS) + code_log10(likeness), 0.0)
-
-
-def _judged(places: list[Place], looks: float, frames: int) -> Finding:
-    """The verdict on places of one look, best first."""
+def _judged(places: list[Place], looks: int, frames: int) -> Finding:
+    """The verdict on the likeliest of so many places, best first."""
     best = places[0]
-    alarm, payload, errors = alarm_log10(best.score, looks), None, None
+    alarm, payload, errors = found_log10(best.score, looks), None, None
     for place, said in zip(places, decode_all(np.stack([place.soft for place in places]))):
         if said is not None:
             payload, best, word = said, place, encode(said)
             errors = float(np.mean(np.sign(place.soft) != word))
-            likeness = float(place.soft @ word / (np.linalg.norm(place.soft) * math.sqrt(CODED_BITS)))
-            alarm = min(alarm, read_log10(place.score, looks, len(places), likeness))
+            alarm = min(alarm, read_log10(place.score, float(place.soft @ word), looks, len(places)))
             break
     marked = alarm <= math.log10(ALARM)
     if not marked:
@@ -398,11 +405,22 @@ def detect_mark(frames: Iterable[Rgb], most_frames: int = MOST_FRAMES, search: b
         gathered.add(frame)
     if not gathered.luma:
         raise SettingError("there is no frame to look at")
-    count = len(gathered.luma)
-    luma_HW = gathered.mean()
-    found = _judged([aligned(luma_HW)], ALIGNED_LOOKS, count)
+    mean_HW = gathered.mean()
+    found = _looked(mean_HW, len(gathered.luma), search)
     if search and not (found.marked and found.payload):
-        anywhere = _judged(searched(luma_HW), SEARCHED_LOOKS, count)
-        if anywhere.marked and (anywhere.payload or not found.marked):
-            found = anywhere
+        still_HW = standing_still(gathered.at_most(STILL_PX))
+        if still_HW is not None:
+            found = _better(found, _looked(still_HW, len(gathered.luma), search))
     return found
+
+
+def _looked(luma_HW: Floats, frames: int, search: bool) -> Finding:
+    """What one picture says: where the mark lies if nothing was cut off, then anywhere."""
+    found = _judged([aligned(luma_HW)], ALIGNED_LOOKS, frames)
+    if search and not (found.marked and found.payload):
+        found = _better(found, _judged(searched(luma_HW), SEARCHED_LOOKS, frames))
+    return found
+
+
+def _better(found: Finding, other: Finding) -> Finding:
+    return other if other.marked and (other.payload or not found.marked) else found
