@@ -9,6 +9,10 @@ class CannotListen(VividError):
     """The address or port cannot be used."""
 
 
+class EncoderUnavailable(VividError):
+    """The encoder that was asked for by name does not work here."""
+
+
 class ServerBusy(VividError):
     """As many calls as the server may hold are going on."""
 

@@ -30,8 +30,10 @@ from streamer import consents
 from streamer.audit import calls as audit
 from streamer.config import ServerConfig
 from streamer.decoding.parent import Nursery
+from streamer.encoding import choose
 from streamer.errors import AuditFault, ServerBusy
 from streamer.peer import Peer
+from streamer.signalling.description import prefer
 from streamer.signalling.ice import IceServers
 from streamer.signalling.negotiation import is_no_common_codec
 from streamer.signalling.refusal import not_live, taken
@@ -122,8 +124,12 @@ class Room:
         return await asyncio.to_thread(self._portrait, self._known(name))
 
     async def warm_up(self) -> None:
-        """Compiles and starts everything once, so that the first call is not late. Raises EngineUnavailable."""
+        """Compiles and starts everything once, so that the first call is not late.
+
+        Raises EngineUnavailable, EncoderUnavailable.
+        """
         self._nursery.start()
+        await asyncio.to_thread(choose.look, self._config.encoding)
         await asyncio.to_thread(standby_frame, WARM_HEIGHT_PX, WARM_WIDTH_PX)  # compiles its kernel
         worker = self._workers[0]
         session = await self._open(self._config.swap, self.default_identity(), worker)
@@ -158,7 +164,7 @@ class Room:
         peer = Peer(secrets.token_urlsafe(16), worker, self._nursery, ice, self._config.guard)
         try:
             settings = self._settings(self._config.swap, choice)
-            answer = await peer.negotiate(sdp, both_ways)
+            answer = await peer.negotiate(self._in_order(sdp), both_ways)
             session = await self._open(settings, choice.identity or self.default_identity(), worker)
             self.begun += 1
             peer.number = self.begun
@@ -196,7 +202,7 @@ class Room:
     async def _agree(self, source: Peer, sdp: str, kinds: frozenset[str]) -> tuple[Viewer, str]:
         viewer = self._new_viewer(source)
         try:
-            return viewer, await (viewer.answer(sdp, kinds) if sdp else viewer.offer())
+            return viewer, await (viewer.answer(self._in_order(sdp), kinds) if sdp else viewer.offer())
         except MediaError as error:
             await viewer.close()
             if not is_no_common_codec(error):
@@ -210,6 +216,10 @@ class Room:
         except BaseException:
             await viewer.close()
             raise
+
+    def _in_order(self, sdp: str) -> str:
+        """The offer as it came; with H.264 first where a graphics card codes that."""
+        return prefer(sdp, "H264") if choose.has_hardware(self._config.encoding) else sdp
 
     def _new_viewer(self, source: Peer) -> Viewer:
         ice = self.ice_servers.for_us(time.time())

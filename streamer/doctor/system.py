@@ -67,6 +67,7 @@ def codecs(config: DoctorSettings) -> Iterator[Found]:
     """Whether pictures can be coded and decoded."""
     import av
 
+    from streamer.encoding import libav
     from streamer.encoding.native import NotUsable, load
 
     readers: dict[str, Literal["r", "w"]] = dict.fromkeys(("mjpeg", "h264", "vp8", "opus"), "r")
@@ -87,7 +88,13 @@ def codecs(config: DoctorSettings) -> Iterator[Found]:
         except NotUsable as error:
             yield warn(f"{error}: its rate cannot be changed in the middle of a call", mend)
             return
-    yield ok(f"H.264, VP8, MJPEG and Opus by PyAV {av.__version__}")
+    why = libav.refusal(libav.NVENC)  # by opening one: which cards have an encoder is in no list
+    by = (
+        "the graphics card codes H.264"
+        if why is None
+        else f"the CPU codes ({libav.NVENC.encoder} does not open: {why})"
+    )
+    yield ok(f"H.264, VP8, MJPEG and Opus by PyAV {av.__version__}; {by}", nvenc=why is None)
 
 
 def memory(config: DoctorSettings) -> Iterator[Found]:

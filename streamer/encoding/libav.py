@@ -140,14 +140,31 @@ class LibavEncoder(LockedEncoder):
 
 
 @cache
-def works(recipe: Recipe) -> bool:
-    """Whether a session of it really opens and codes a picture here: the name alone says nothing (a wheel lists NVENC
-    on every machine, and data centre cards have none)."""
+def refusal(recipe: Recipe) -> str | None:
+    """Why no session of it opens and codes a picture here; None where one did. The name alone says nothing: a wheel
+    lists NVENC on every machine, and data centre cards have none. Takes up to a second."""
+    encoder = LibavEncoder(recipe, 1_000_000)
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.ERROR)  # else the error has a number and no words
     try:
-        encoder = LibavEncoder(recipe, 1_000_000)
         grey = VideoFrame.from_ndarray(np.full((360, 320), 128, np.uint8), format="yuv420p")
-        unit = encoder.encode(grey, force_key=True)
+        with av.logging.Capture():  # it is told below, once
+            unit = encoder.encode(grey, force_key=True)
+    except NotUsable as error:
+        return _reason(error)
+    finally:
+        av.logging.set_level(level)
         encoder.close()
-    except NotUsable:
-        return False
-    return unit is not None and unit.is_key
+    return None if unit is not None and unit.is_key else "it opens, and gives no picture"
+
+
+def works(recipe: Recipe) -> bool:
+    """Whether a session of it really opens here."""
+    return refusal(recipe) is None
+
+
+def _reason(error: NotUsable) -> str:
+    """In a few words: what FFmpeg logged last says more than its number."""
+    logged = str(error).partition("last error log: ")[2]
+    said = logged.split("] ", 1)[-1] or getattr(error.__cause__, "strerror", None) or str(error)
+    return " ".join(said.split())[:120]

@@ -19,8 +19,8 @@ class EncodingSettings(StrictModel):
     encoder_threads: int = Field(
         0, ge=0, le=8, description="threads of one encoder; 0 takes 1, and 2 above 640x480 on 8 cores and more"
     )
-    hardware_encoder: Literal["auto", "no"] = Field(
-        "auto", description="whether a graphics card's H.264 encoder is tried first"
+    hardware_encoder: Literal["auto", "nvenc", "no"] = Field(
+        "auto", description="whether a graphics card codes H.264: where one does, must, never"
     )
     max_kbps: int = Field(4000, ge=200, le=20_000, description="most that one call's picture may take, in 1000 bit/s")
     min_kbps: int = Field(100, ge=50, le=2_000, description="least that one call's picture takes, in 1000 bit/s")

@@ -14,6 +14,7 @@ from ipaddress import ip_address
 from streamer.signalling.refusal import Refusal
 
 _PROFILE = re.compile(r"^a=fmtp:(\d+) (?:[^\r\n]*;)?\s*profile-level-id=([0-9a-fA-F]{6})", re.MULTILINE)
+_NAME = re.compile(r"a=rtpmap:(\d+) ([^/\s]+)/")
 DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
 
 
@@ -115,6 +116,26 @@ def complete(sdp: str, announce: str | None = None) -> str:
                 lines.append("a=rtcp-mux-only")
             elif announce is not None and line.startswith("a=candidate:"):
                 lines += _announced(line, announce)
+    return "\r\n".join(lines) + "\r\n"
+
+
+def prefer(offer: str, codec: str) -> str:
+    """The offer with this codec before the others of each picture: the answer takes the first.
+
+    aiortc goes by the order of the names (rtpmap), others by that of the payload types.
+    """
+    lines: list[str] = []
+    for part in _parts(offer):
+        names = {line: found for line in part if (found := _NAME.match(line))}
+        own = [line for line, found in names.items() if found[2].upper() == codec]
+        if part and part[0].startswith("m=video") and own:
+            words, numbers = part[0].split(), {names[line][1] for line in own}
+            at = part.index(next(iter(names)))
+            part = [
+                " ".join([*words[:3], *sorted(words[3:], key=lambda number: number not in numbers)]),
+                *part[1:at], *own, *(line for line in part[at:] if line not in own),
+            ]  # fmt: skip
+        lines += part
     return "\r\n".join(lines) + "\r\n"
 
 

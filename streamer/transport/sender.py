@@ -43,8 +43,7 @@ from aiortc.stats import RTCRemoteInboundRtpStreamStats, RTCStatsReport
 from av.packet import Packet
 from av.video.frame import VideoFrame
 
-from streamer.encoding import libav
-from streamer.encoding.choose import make_encoder
+from streamer.encoding.choose import instead, make_encoder
 from streamer.encoding.native import NotUsable
 from streamer.encoding.packets import Packetiser
 from streamer.encoding.settings import EncodingSettings
@@ -342,19 +341,16 @@ class PictureSender(RTCRtpSender):
             self._encoder_bps = min(round(self._rate.target_bps(now_s) * self._share), self._most_bps)
             self._encoder = make_encoder(codec, self.encoding, self._encoder_bps)
         self._follow()
-        encode, force_key = self._encoder.encode, self.key_limit.due(now_s)
-        loop = asyncio.get_running_loop()
-        try:
-            unit = await loop.run_in_executor(executor, encode, frame, force_key)
-        except NotUsable as error:
-            if isinstance(self._encoder, libav.LibavEncoder) and self._encoder.name != libav.NVENC.encoder:
-                raise
-            log.warning("%s gives way to FFmpeg's wrapper: %s", getattr(self._encoder, "name", codec), error)
-            executor.submit(self._encoder.close)
-            self._encoder = libav.LibavEncoder(libav.VP8 if codec == "VP8" else libav.H264, self._encoder_bps)
-            unit = await loop.run_in_executor(executor, self._encoder.encode, frame, True)
-        self._encode_ms.append((time.monotonic() - now_s) * 1e3)
-        return unit
+        force_key, loop = self.key_limit.due(now_s), asyncio.get_running_loop()
+        while True:
+            encoder = self._encoder
+            try:
+                unit = await loop.run_in_executor(executor, encoder.encode, frame, force_key)
+                self._encode_ms.append((time.monotonic() - now_s) * 1e3)
+                return unit
+            except NotUsable as error:
+                executor.submit(encoder.close)
+                self._encoder, force_key = instead(encoder, error, self.encoding, self._encoder_bps), True
 
     def _queue(self, picture: EncodedPicture, now_s: float) -> None:
         """Makes the packets of a picture and queues them."""

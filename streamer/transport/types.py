@@ -162,6 +162,7 @@ class Encoder(Protocol):
     """
 
     codec: VideoCodec
+    name: str  # for people
 
     def encode(self, frame: VideoFrame, force_key: bool) -> EncodedUnit | None:
         """The coded picture; None where the encoder keeps it back (none of ours does while live)."""

@@ -52,6 +52,8 @@ ROWS = (
         description(picture(msid="a x"), sound(msid="b y")), {**SENT, **AUTH}),
     Row("two pictures are 400", "POST", "/whip/a", 400,
         description(picture(), picture(mid="1")), {**SENT, **AUTH}),
+    Row("AV1 alone is 400: it is neither read nor sent", "POST", "/whip/a", 400,
+        description(picture(codec="AV1/90000")), {**SENT, **AUTH}),
     Row("media outside of the bundle are 400", "POST", "/whip/a", 400,
         description(picture()).replace("BUNDLE 0", "BUNDLE 9"), {**SENT, **AUTH}),
     Row("no token is 401 and says what is wanted", "POST", "/whip/a", 401, description(picture()), SENT,

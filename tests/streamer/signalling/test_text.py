@@ -23,6 +23,7 @@ from streamer.signalling.description import (
     echo_profiles,
     fragment,
     ice_of,
+    prefer,
     read_wanted,
 )
 from streamer.signalling.fragment import Fragment, read_fragment
@@ -106,6 +107,17 @@ def test_h264_profiles_are_answered_in_the_words_of_the_offer() -> None:
     answer = "a=fmtp:96 level-asymmetry-allowed=1;profile-level-id=42e01f\r\na=fmtp:98 profile-level-id=42001f\r\n"
     assert echo_profiles(answer, offer) == answer.replace("42e01f", "42c01e")
     assert echo_profiles(answer, "") == answer
+
+
+def test_a_codec_can_be_put_first() -> None:
+    """Its payload types, and its names with them; nothing else moves."""
+    sound = "m=audio 9 UDP/TLS/RTP/SAVPF 111 0\r\na=rtpmap:111 opus/48000/2\r\n"
+    vp8 = "a=rtpmap:96 VP8/90000\r\na=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96\r\na=rtpmap:45 AV1/90000\r\n"
+    names = ("a=rtpmap:102 H264/90000\r\n", "a=rtpmap:39 h264/90000\r\n")
+    offer = "v=0\r\n{}m=video 9 UDP/TLS/RTP/SAVPF {}\r\na=mid:1\r\n{}a=fmtp:102 packetization-mode=1\r\n{}"
+    before = offer.format(sound, "96 97 45 102 39", vp8 + names[0], names[1])
+    assert prefer(before, "H264") == offer.format(sound, "102 39 96 97 45", names[0] + names[1] + vp8, "")
+    assert prefer(before, "VP9") == before
 
 
 def test_the_answer_to_a_restart_names_the_bundles_first_section_only() -> None:
