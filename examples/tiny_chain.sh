@@ -7,6 +7,8 @@
 # from a few minutes of training. It shows that every part works and what it costs; docs/training.md is the real way.
 # Each command goes on where it was ended, so the script may be run again in the same folder.
 set -eu
+# As README installs it: in .venv beside this folder, unless another one is in PATH.
+PATH=$PATH:$(cd "$(dirname "$0")/.." && pwd)/.venv/bin
 
 run=${1:?give a folder for everything that is made}
 data=${VIVIDSTREAM_DATA:-../shared/data}

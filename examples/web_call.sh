@@ -7,6 +7,8 @@
 # every day is left alone. In the call choose the camera "vividstream". The server ends with the browser.
 # CHROMIUM_FLAGS is handed to the browser, PORT to the server.
 set -eu
+# As README installs it: in .venv beside this folder, unless another one is in PATH.
+PATH=$PATH:$(cd "$(dirname "$0")/.." && pwd)/.venv/bin
 
 folder=$(realpath -m "${1:?give a folder for the extension and the browser\'s profile}")
 address=${2:-https://meet.jit.si/}
