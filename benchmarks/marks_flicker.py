@@ -8,6 +8,11 @@ that of D. H. Kelly, "Motion and vision II: stabilized spatio-temporal threshold
 with the eye's drift of 0.15 degrees a second for what stands still (S. Daly, "Engineering observations from
 spatiovelocity and spatiotemporal visual models", 1998). As a check of the check, a mark is measured whose sign changes
 with every frame.
+
+A mark that stands still changes its contrast only where the picture moves under it, and there the picture's own change
+hides it: a threshold rises with the 0.62nd power of what masks it (G. E. Legge, J. M. Foley, "Contrast masking in human
+vision", J. Opt. Soc. Am. 70, 1980). It is said with and without that; the picture's change is taken over the whole
+frame, though it is strongest where the mark changes.
 """
 
 from __future__ import annotations
@@ -27,6 +32,7 @@ from engines import Marker, own_payload
 PIXELS_PER_DEGREE = 32.0  # a 24 inch screen of 1080 lines, half a metre away, a pixel on a pixel
 DRIFT_DEG_S = 0.15
 BLACK = 0.005  # of white: what a screen shows for 0
+MASKING = 0.62
 OCTAVES = tuple(0.5 * 2.0**k for k in range(6))  # cycles a degree, lower ends
 
 Planes = NDArray[np.float64]
@@ -34,13 +40,14 @@ Planes = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Flicker:
-    """One clip. In multiples of what is just seen: `changes` of the mark from frame to frame, of one that flips
-    (`flipped`), and what stands still (`standing`). `energy`: of frame differences with the mark over without;
-    `coded_energy`: the same after H.264 at 500 kbit/s.
+    """One clip. In multiples of what is just seen: `changes` of the mark from frame to frame, the same beside the
+    picture's own (`beside`), of a mark that flips (`flipped`), and what stands still (`standing`). `energy`: of frame
+    differences with the mark over without; `coded_energy`: the same after H.264 at 500 kbit/s.
     """
 
     clip: str
     changes: float
+    beside: float
     flipped: float
     standing: float
     energy: float
@@ -67,24 +74,29 @@ def contrast(before: Frames, after: Frames) -> Planes:
     return np.asarray((_light(after) - light) / around)
 
 
-def seen(contrast_THW: Planes) -> tuple[float, float]:
-    """The strongest octave of what changes, and of what stands still, in multiples of what is just seen."""
+def own_contrast(frames: Frames) -> Planes:
+    """The picture's own, over the light around it (a degree): [T, H, W]."""
+    light = _light(frames)
+    around = np.stack([gaussian_filter(plane, PIXELS_PER_DEGREE / 2) for plane in light])
+    return np.asarray(light / around - 1)
+
+
+def seen(contrast_THW: Planes) -> Planes:
+    """What is there, in multiples of what is just seen: [temporal frequency from 0 on, octave]."""
     count, height, width = contrast_THW.shape
     amplitude = np.abs(np.fft.fftn(contrast_THW)) / contrast_THW.size
     down, across = (np.abs(np.fft.fftfreq(n)) * PIXELS_PER_DEGREE for n in (height, width))
     spatial = np.hypot(down[:, None], across[None])
-    strongest = [0.0, 0.0]
     hertz = np.abs(np.fft.fftfreq(count)) * FPS
-    for frequency in np.unique(hertz):
+    strengths = np.zeros((len(np.unique(hertz)), len(OCTAVES)))
+    for row, frequency in enumerate(np.unique(hertz)):
         slices = amplitude[hertz == frequency]
-        for low in OCTAVES:
+        for column, low in enumerate(OCTAVES):
             inside = (spatial >= low) & (spatial < 2 * low)
             # As one grating: of the amplitude whose power is that of the whole octave.
             weighed = slices[:, inside] * sensitivity(spatial[inside], np.full(inside.sum(), frequency))
-            strength = float(np.sqrt(2 * (weighed**2).sum()))
-            still = int(frequency == 0)
-            strongest[still] = max(strongest[still], strength)
-    return strongest[0], strongest[1]
+            strengths[row, column] = np.sqrt(2 * (weighed**2).sum())
+    return strengths
 
 
 def _differences(frames: Frames) -> float:
@@ -114,24 +126,28 @@ def measure(count: int) -> list[Flicker]:
     for clip in clips({"rendered": count // 2, "real": count - count // 2, "swapped": 0}):
         frames = clip.frames
         after = _marked(frames)
-        changes, standing = seen(contrast(frames, after))
-        flipped = seen(contrast(frames, _marked(frames, _flipping)))[0]
+        added, own = seen(contrast(frames, after)), seen(own_contrast(frames))
+        changes, standing = float(added[1:].max()), float(added[0].max())
+        beside = float((added / np.maximum(own, 1) ** MASKING)[1:].max())
+        flipped = float(seen(contrast(frames, _marked(frames, _flipping)))[1:].max())
         energy = _differences(after) / _differences(frames)
         low = [_differences(coded(each, "libx264", 500_000)) for each in (frames, after)]
-        results.append(Flicker(clip.name, changes, flipped, standing, energy, low[1] / low[0]))
+        results.append(Flicker(clip.name, changes, beside, flipped, standing, energy, low[1] / low[0]))
     return results
 
 
 def markdown(results: list[Flicker]) -> str:
-    names = ("changes", "flipped", "standing", "energy", "coded_energy")
+    names = ("changes", "beside", "flipped", "standing", "energy", "coded_energy")
     values = {name: [float(getattr(one, name)) for one in results] for name in names}
     said = {
         "changes": "the mark's changes from frame to frame, times what is just seen",
-        "flipped": "the same of a mark whose sign changes with every frame (a check of the check)",
+        "beside": "the same beside the picture's own change, which raises what is just seen (Legge and Foley 1980)",
+        "flipped": "the first of a mark whose sign changes with every frame (a check of the check)",
         "standing": "the mark as it stands still, on an even ground, times what is just seen",
         "energy": "energy of frame differences, with the mark over without",
         "coded_energy": "the same after H.264 at 500 kbit/s",
     }
+    worst = sorted(results, key=lambda one: -one.changes)[:3]
     rows = [(said[name], f"{np.mean(values[name]):.3f}", f"{max(values[name]):.3f}") for name in names]
     return "\n".join(
         [
@@ -142,6 +158,8 @@ def markdown(results: list[Flicker]) -> str:
             "times the eye's sensitivity there (Kelly 1979): below 1 nobody sees it even on an even ground.",
             "",
             table(("", "mean", "worst clip"), rows),
+            "",
+            "Strongest change: " + ", ".join(f"{one.clip} {one.changes:.2f} ({one.beside:.2f})" for one in worst) + ".",
         ]
     )
 

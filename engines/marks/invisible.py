@@ -1,7 +1,7 @@
 """The invisible mark: a payload, spread over the brightness of every frame.
 
-The same small number is added to red, green and blue, so only brightness changes; less to what is nearly black, where it
-would be seen first. The field that is added is smooth (chips joined by straight lines) and does not move: an
+The same small number is added to red, green and blue, so only brightness changes; less to what is nearly black,
+where it would be seen first. The field that is added is smooth (chips joined by straight lines) and does not move: an
 encoder keeps it as it keeps a wall. Amplitudes are below one step of a pixel at small sizes; ordered dithering keeps
 their mean.
 """
