@@ -12,7 +12,11 @@ from engines import StrictModel
 from streamer.peer import Peer
 from streamer.room import Choice
 from streamer.signalling.fragment import MEDIA_TYPE as FRAGMENT
-from streamer.signalling.http import GATE, ROOM, change_ice, enter, json_of, who
+from streamer.signalling.http import GATE, PLACEMENT, ROOM, change_ice, enter, json_of, who
+from streamer.signalling.placement import Posted, page_there
+from streamer.signalling.refusal import Refusal
+
+ELSEWHERE = "/elsewhere"  # where a page goes that is refused and may go to another server
 
 
 class Offer(StrictModel):
@@ -26,6 +30,7 @@ class Offer(StrictModel):
 def routes() -> list[web.RouteDef]:
     return [
         web.get("/ice", _ice),
+        web.get(ELSEWHERE, _elsewhere),
         web.post("/session", _begin),
         web.get("/session/{call}", _look),
         web.patch("/session/{call}", _change),
@@ -42,6 +47,9 @@ async def _begin(request: web.Request) -> web.Response:
     gate = request.app[GATE]
     body = Offer.read(await json_of(request))
     offer = gate.offer(body.sdp, who(request))
+    if await _other(request) is not None:
+        headers = {"Retry-After": "5", "Link": f'<{ELSEWHERE}>; rel="alternate"'}
+        raise Refusal(503, "this server is busy; another one may have room", headers)
     ticket = enter(request, gate.limits)
     try:
         peer, answer = await request.app[ROOM].enter(
@@ -57,6 +65,19 @@ async def _begin(request: web.Request) -> web.Response:
         "Accept-Patch": f"{FRAGMENT}, application/json",
     }
     return web.json_response(said, status=201, headers=headers)
+
+
+async def _elsewhere(request: web.Request) -> web.Response:
+    """Sends a person's browser to the page of the server that has room; back where that is this one, after all."""
+    other = await _other(request)
+    there = "/" if other is None else page_there(other, request.scheme, who(request).token)
+    return web.Response(status=307, headers={"Location": there})
+
+
+async def _other(request: web.Request) -> str | None:
+    """Which server should take a call of the page; None: this one."""
+    limits = request.app[GATE].limits
+    return await request.app[PLACEMENT].place(Posted("page", "", False, limits.calls >= limits.most_calls))
 
 
 async def _look(request: web.Request) -> web.Response:

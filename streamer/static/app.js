@@ -12,6 +12,7 @@ let attempt = 0; // every start and stop begins a new one; what belongs to an ol
 let faultsBefore = 0;
 let troubleBefore = "";
 const kept = remembered();
+const wasSent = new URLSearchParams(location.search).has("placed"); // here by another server that was full: no further
 
 function remembered() {
   try {
@@ -122,8 +123,15 @@ async function start() {
     show("starting", "Connecting…");
     await connect(mine);
   } catch (error) {
-    if (mine === attempt) stop(error.message);
+    if (mine !== attempt) return;
+    stop(error.message);
+    if (error.elsewhere && !wasSent) location.assign(`${error.elsewhere}#${new URLSearchParams(chosen())}`);
   }
+}
+
+// What goes along to another server's page: it keeps no choices of ours.
+function chosen() {
+  return Object.fromEntries(Object.entries(choice()).filter(([, value]) => value !== null));
 }
 
 async function connect(mine) {
@@ -384,7 +392,16 @@ function listen() {
   window.addEventListener("pagehide", () => call?.end());
 }
 
+// What was chosen on the other server's page, until the next choice here: anybody can write such an address.
+function takeOver() {
+  const sent = new URLSearchParams(location.hash.slice(1));
+  for (const key of ["identity", "engine"]) kept[key] = sent.get(key) ?? kept[key];
+  const tones = [...document.querySelectorAll('input[name="tone"]')].map(({ value }) => value);
+  if (tones.includes(sent.get("tone"))) kept.tone = sent.get("tone");
+}
+
 async function open() {
+  if (wasSent) takeOver();
   if (location.search) history.replaceState(null, "", location.pathname); // the token is in a cookie now
   listen();
   if (["side", "split", "result"].includes(kept.view)) view(kept.view);
@@ -394,6 +411,7 @@ async function open() {
     complain(error.message);
     return;
   }
+  if (wasSent) complain("The server that you came from is busy. This one takes you: start again.");
   if (!window.isSecureContext || !navigator.mediaDevices) {
     complain("Browsers give the camera only to pages on this machine (http://127.0.0.1) or over HTTPS. Open the page that way.");
     $("toggle").disabled = true;

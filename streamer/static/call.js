@@ -10,9 +10,11 @@ const MOST_BITS_PER_S = 2_500_000;
 const MOST_FPS = 30;
 
 export class ServerSays extends Error {
-  constructor(message, status) {
+  // elsewhere: the path by which the page gets to a server that has room, where this one is busy
+  constructor(message, status, elsewhere = null) {
     super(message);
     this.status = status;
+    this.elsewhere = elsewhere;
   }
 }
 
@@ -31,7 +33,10 @@ export async function ask(path, method = "GET", body = undefined, extra = {}, re
   }
   if (response.status === 204) return null;
   const answer = await response.json().catch(() => ({}));
-  if (!response.ok) throw new ServerSays(answer.error ?? `The server answered ${response.status}.`, response.status);
+  if (!response.ok) {
+    const elsewhere = /^<(\/\w+)>; rel="alternate"$/.exec(response.headers.get("Link") ?? "")?.[1];
+    throw new ServerSays(answer.error ?? `The server answered ${response.status}.`, response.status, elsewhere);
+  }
   return answer;
 }
 

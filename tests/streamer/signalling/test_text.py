@@ -236,6 +236,8 @@ def test_links_name_every_server_and_expire() -> None:
     [
         (Posted("in", "a", False, False), [None, None]),
         (Posted("in", "a", False, True), ["https://b", "https://c", "https://b"]),
+        (Posted("page", "", False, False), [None]),
+        (Posted("page", "", False, True), ["https://b"]),
         (Posted("out", "a", True, True), [None]),
         (Posted("out", "a", False, False), ["https://b", "https://c"]),
     ],
