@@ -23,7 +23,7 @@ from engines.types import Box, Rgb, Status, StepResult, TrackedFace, Tracking
 
 if TYPE_CHECKING:
     from engines.face.occlusion import Occluder, OcclusionState
-    from engines.face.track import FaceTracker, TrackState
+    from engines.face.track import Begun, FaceTracker, TrackState
 
 LEAST_SIDE_PX, MOST_SIDE_PX = 16, 8192
 FORGET_S = 1.0  # a person who is not seen for longer is drawn as somebody new
@@ -181,23 +181,38 @@ class Session:
         """Draws every face that is to be swapped. Returns how many faces are in view, and whether all were drawn."""
         assert self._tracker is not None
         assert state.track is not None
-        tracking = self._tracker.step(state.track, rgb_HW3, captured_s)
+        begun = self._tracker.begin(state.track, rgb_HW3, captured_s)
         watch.lap("track")
-        _forget(state, tracking, captured_s)
+        try:  # faces are drawn while the tracker still looks for bystanders
+            _forget(state, begun, captured_s)
+            drawn = self._draw_all(state, rgb_HW3, begun.faces, captured_s, picture, watch)
+        finally:
+            tracking = self._tracker.finish(state.track, begun)
+        watch.lap("track")
         self._place_label(state, rgb_HW3, tracking)
-        nobody = tracking.found == 0 and not tracking.bystanders_px
-        if nobody and self.settings.without_face == "show":
+        if tracking.found == 0 and not tracking.bystanders_px and self.settings.without_face == "show":
             return 0, True
-        if not tracking.faces or self._identity is None:
+        if not drawn:
             return tracking.found, False
-        for face in tracking.faces:
-            if not self._draw(state, rgb_HW3, face, captured_s, picture, watch):
-                return tracking.found, False
         if self.settings.bystanders == "blur":
             for box in tracking.bystanders_px:
                 hide_face(picture, box)
             watch.lap("bystanders")
         return tracking.found, True
+
+    def _draw_all(
+        self,
+        state: SessionState,
+        rgb_HW3: Rgb,
+        faces: tuple[TrackedFace, ...],
+        captured_s: float,
+        picture: Rgb,
+        watch: Stopwatch,
+    ) -> bool:
+        """Whether there is somebody to draw, and everybody was drawn."""
+        if not faces or self._identity is None:
+            return False
+        return all(self._draw(state, rgb_HW3, face, captured_s, picture, watch) for face in faces)
 
     def _draw(
         self,
@@ -261,7 +276,7 @@ def _box_of(face: TrackedFace) -> Box:
     return Box(float(left), float(top), float(right), float(bottom))
 
 
-def _forget(state: SessionState, tracking: Tracking, captured_s: float) -> None:
+def _forget(state: SessionState, tracking: Begun, captured_s: float) -> None:
     """Drops what was remembered of people who are gone, and of everybody where this frame does not go on from the last.
 
     A face that is lost for a moment goes on where it was; what an engine remembers of it ages by its own clock.

@@ -131,6 +131,19 @@ class _Frame:
         return self.rgb_HW3.shape[1]
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A frame whose faces are known. While `looking`, detectors still look for whom else it shows.
+
+    faces, broken: as of `Tracking`
+    """
+
+    faces: tuple[TrackedFace, ...]
+    broken: bool
+    looking: bool
+    frame: _Frame
+
+
 class FaceTracker:
     """The networks of tracking. One thread at a time; what is remembered is in the TrackState that the caller holds.
 
@@ -160,6 +173,15 @@ class FaceTracker:
 
     def step(self, state: TrackState, rgb_HW3: Rgb, captured_s: float) -> Tracking:
         """One frame. uint8 [H, W, 3], captured at `captured_s` seconds on a monotonic clock."""
+        return self.finish(state, self.begin(state, rgb_HW3, captured_s))
+
+    def begin(self, state: TrackState, rgb_HW3: Rgb, captured_s: float) -> Begun:
+        """The first half of `step`: the faces to draw.
+
+        Where everybody who should be followed is, and is who they should be, a look round can bring nothing but
+        bystanders: it goes on in threads of its own while the caller draws. `finish` must follow, whatever happens in
+        between, before the next frame of any state.
+        """
         frame = _Frame(image_packet(rgb_HW3), rgb_HW3, captured_s)
         broken = self._notice_breaks(state, frame)
         present = state.present
@@ -174,11 +196,24 @@ class FaceTracker:
         if not scanning and _searching(state, self._most):  # lost in this very frame
             self._detector.feed(frame.image, both=True)
             scanning = True
-        if scanning:
+        if scanning and not self._settled(state):
             self._scan(state, frame)
-        state.bystanders.forget(captured_s)
-        state.stepped_s = captured_s
-        return self._tracking(state, captured_s, broken)
+            scanning = False
+        return Begun(self._faces(state), broken, scanning, frame)
+
+    def finish(self, state: TrackState, begun: Begun) -> Tracking:
+        """The second half: everybody else in that frame. They must be hidden before it is shown to anybody."""
+        now_s = begun.frame.now_s
+        if begun.looking:
+            self._scan(state, begun.frame)
+        state.bystanders.forget(now_s)
+        state.stepped_s = now_s
+        return self._tracking(state, begun, now_s)
+
+    def _settled(self, state: TrackState) -> bool:
+        """Whether `_scan` changes nothing about who is followed: it then neither takes anybody up nor gives back."""
+        full = len(state.present) >= self._most and not _searching(state, self._most)
+        return full and state.locked == state.owner
 
     def _look_out(self, state: TrackState, frame: _Frame) -> bool:
         """Starts the detectors where there is a reason to; they work in their own threads while the mesh follows."""
@@ -322,16 +357,23 @@ class FaceTracker:
         state.bystanders.release(owner.box_px)
         return strangers[1:]
 
-    def _tracking(self, state: TrackState, now_s: float, broken: bool) -> Tracking:
-        present = sorted(state.present, key=lambda one: (one.number != state.locked, one.number))[: self._most]
-        faces = tuple(TrackedFace(one.number, one.points_px, one.raw_px, one.score) for one in present)
+    def _followed(self, state: TrackState) -> list[Person]:
+        return sorted(state.present, key=lambda one: (one.number != state.locked, one.number))[: self._most]
+
+    def _faces(self, state: TrackState) -> tuple[TrackedFace, ...]:
+        followed = self._followed(state)
+        return tuple(TrackedFace(one.number, one.points_px, one.raw_px, one.score) for one in followed)
+
+    def _tracking(self, state: TrackState, begun: Begun, now_s: float) -> Tracking:
+        present = self._followed(state)
         hidden = [one.hidden_px(now_s) for one in state.bystanders.known]
         for person in state.people:
             if person.lost and now_s - person.seen_s <= LOST_HIDDEN_S:
                 place = Bystander(person.box_px, person.seen_s).hidden_px(now_s)
                 if not any(same_place(person.box_px, one.box_px) for one in present):
                     hidden.append(place)
-        return Tracking(faces, tuple(hidden), len(faces) + len(state.bystanders.known), broken)
+        found = len(begun.faces) + len(state.bystanders.known)
+        return Tracking(begun.faces, tuple(hidden), found, begun.broken)
 
 
 def _newsworthy(state: TrackState, box_px: Box, frame: _Frame) -> bool:

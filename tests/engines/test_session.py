@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -80,7 +80,8 @@ def statuses(results: Sequence[StepResult]) -> list[Status]:
 
 def seen_by_tracker(session: Session, monkeypatch: pytest.MonkeyPatch, tracking: Tracking) -> None:
     """From now on the tracker says this, whatever the camera shows."""
-    monkeypatch.setattr(session._tracker, "step", lambda *_: tracking)
+    monkeypatch.setattr(session._tracker, "begin", lambda *_: tracking)
+    monkeypatch.setattr(session._tracker, "finish", lambda *_: tracking)
 
 
 def test_the_measure_would_notice_a_raw_face(frames: Sequence[Rgb], box: Box) -> None:
@@ -307,7 +308,7 @@ def session_all(worn: Identity) -> Iterator[Session]:
 
 
 @pytest.mark.parametrize("error", [ValueError("two\nlines"), ZeroDivisionError(), MemoryError(), EngineFault("plain")])
-@pytest.mark.parametrize("part", ["_drawer", "_occluder", "_tracker"])
+@pytest.mark.parametrize("part", ["_drawer.draw", "_occluder.step", "_tracker.begin", "_tracker.finish"])
 def test_whatever_fails_inside_is_an_engine_fault(
     session: Session, frames: Sequence[Rgb], monkeypatch: pytest.MonkeyPatch, error: Exception, part: str
 ) -> None:
@@ -316,13 +317,35 @@ def test_whatever_fails_inside_is_an_engine_fault(
 
     state = session.init()
     session.step(state, frames[0], 0.0)
-    monkeypatch.setattr(getattr(session, part), "draw" if part == "_drawer" else "step", fail)
+    which, method = part.split(".")
+    monkeypatch.setattr(getattr(session, which), method, fail)
     with pytest.raises(EngineFault) as caught:
         session.step(state, frames[1], FRAME_S)
     assert "\n" not in str(caught.value)
     assert caught.value is error or caught.value.__cause__ is error
     monkeypatch.undo()
     assert session.step(state, frames[2], 2 * FRAME_S).status is Status.DRAWN
+
+
+def test_a_drawing_that_fails_leaves_no_detector_at_work(
+    session: Session, frames: Sequence[Rgb], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They look for bystanders meanwhile: what they find must not be taken for the next picture's."""
+    state, looking = session.init(), []
+    session.step(state, frames[0], 0.0)
+    assert session._tracker is not None
+    detector: Any = session._tracker._detector
+
+    def fail(*_: object) -> None:
+        looking.append(bool(detector._fed))
+        raise EngineFault("no")
+
+    monkeypatch.setattr(session._drawer, "draw", fail)
+    for number in range(1, 6):
+        with pytest.raises(EngineFault):
+            session.step(state, frames[number], number * FRAME_S)
+        assert not detector._fed
+    assert any(looking)
 
 
 @pytest.mark.parametrize(

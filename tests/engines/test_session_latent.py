@@ -144,8 +144,8 @@ def test_a_cut_begins_anew(frames: Sequence[Rgb], monkeypatch: pytest.MonkeyPatc
         assert latent_of(state).frame <= 4
         goes_on = latent_of(state)
         tracker: Any = session._tracker
-        step = tracker.step
-        monkeypatch.setattr(tracker, "step", lambda *given: replace(step(*given), broken=True))
+        begin = tracker.begin
+        monkeypatch.setattr(tracker, "begin", lambda *given: replace(begin(*given), broken=True))
         assert session.step(state, frames[9], 9 * FRAME_S).status is Status.DRAWN
         assert latent_of(state) is not goes_on
         assert latent_of(state).frame == 1
@@ -162,7 +162,8 @@ def test_a_lost_face_goes_on_within_a_second_and_begins_anew_after_it(
         run(session, frames[:4], state=state)
         before = latent_of(state)
         with monkeypatch.context() as patch:
-            patch.setattr(session._tracker, "step", lambda *_: Tracking((), (), 0))
+            for half in ("begin", "finish"):
+                patch.setattr(session._tracker, half, lambda *_: Tracking((), (), 0))
             lost_s = 3 * FRAME_S + np.arange(FRAME_S, away_s, 4 * FRAME_S)
             assert all(session.step(state, frames[4], float(at)).status is not Status.DRAWN for at in lost_s)
         assert session.step(state, frames[4], 3 * FRAME_S + away_s).status is Status.DRAWN
