@@ -6,9 +6,12 @@ The centre of a pixel is at integer coordinates; a resize maps the outer edges o
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engines.jit import kernel
 from engines.types import Floats, Mask, Rgb
+
+Indices = NDArray[np.uint32]
 
 
 @kernel
@@ -91,35 +94,29 @@ def warp_area(source_HW3: Rgb, source_from_fine: Floats, size_px: int, samples: 
     """
     rows, columns = source_HW3.shape[0], source_HW3.shape[1]
     out = np.empty((size_px, size_px, 3), np.uint8)
+    fine_px = size_px * samples
+    at, shares = np.empty(fine_px, np.uint32), np.empty((4, fine_px), np.float32)
     sums = np.empty((size_px, 3), np.float32)
-    a, b, c = source_from_fine[0, 0], source_from_fine[0, 1], source_from_fine[0, 2]
-    d, e, f = source_from_fine[1, 0], source_from_fine[1, 1], source_from_fine[1, 2]
-    x_last, y_last = np.float32(columns - 1), np.float32(rows - 1)
-    x_most, y_most = np.int32(max(columns - 2, 0)), np.int32(max(rows - 2, 0))
-    right, below = np.uint32(min(columns - 1, 1)), np.uint32(min(rows - 1, 1))
-    share = np.float32(1.0 / (samples * samples))
+    right, below = np.uint32(3 * min(columns - 1, 1)), np.uint32(3 * columns * min(rows - 1, 1))
+    flat, share = source_HW3.reshape(3 * rows * columns), np.float32(1.0 / (samples * samples))
     for row in range(size_px):
         sums[:] = 0
         for fine_row in range(row * samples, (row + 1) * samples):
-            from_x, from_y = b * np.float32(fine_row) + c, e * np.float32(fine_row) + f
+            _places(source_from_fine, np.float32(fine_row), rows, columns, at, shares)
             for column in range(size_px):
                 red = green = blue = np.float32(0)
-                for sample in range(samples):
-                    fine_column = np.float32(column * samples + sample)
-                    x = min(max(a * fine_column + from_x, np.float32(0)), x_last)
-                    y = min(max(d * fine_column + from_y, np.float32(0)), y_last)
-                    x0, y0 = np.uint32(min(np.int32(x), x_most)), np.uint32(min(np.int32(y), y_most))
-                    x1, y1 = x0 + right, y0 + below
-                    fx, fy = x - np.float32(x0), y - np.float32(y0)
-                    both = fx * fy
-                    over, down = fx - both, fy - both
-                    here = np.float32(1) - fx - down
-                    red += here * np.float32(source_HW3[y0, x0, 0]) + over * np.float32(source_HW3[y0, x1, 0])
-                    red += down * np.float32(source_HW3[y1, x0, 0]) + both * np.float32(source_HW3[y1, x1, 0])
-                    green += here * np.float32(source_HW3[y0, x0, 1]) + over * np.float32(source_HW3[y0, x1, 1])
-                    green += down * np.float32(source_HW3[y1, x0, 1]) + both * np.float32(source_HW3[y1, x1, 1])
-                    blue += here * np.float32(source_HW3[y0, x0, 2]) + over * np.float32(source_HW3[y0, x1, 2])
-                    blue += down * np.float32(source_HW3[y1, x0, 2]) + both * np.float32(source_HW3[y1, x1, 2])
+                for fine in range(column * samples, (column + 1) * samples):
+                    here, over, down, both = shares[0, fine], shares[1, fine], shares[2, fine], shares[3, fine]
+                    p, q = at[fine], at[fine] + right
+                    r, s = p + below, q + below
+                    red += here * np.float32(flat[p]) + over * np.float32(flat[q])
+                    red += down * np.float32(flat[r]) + both * np.float32(flat[s])
+                    p, q, r, s = p + np.uint32(1), q + np.uint32(1), r + np.uint32(1), s + np.uint32(1)
+                    green += here * np.float32(flat[p]) + over * np.float32(flat[q])
+                    green += down * np.float32(flat[r]) + both * np.float32(flat[s])
+                    p, q, r, s = p + np.uint32(1), q + np.uint32(1), r + np.uint32(1), s + np.uint32(1)
+                    blue += here * np.float32(flat[p]) + over * np.float32(flat[q])
+                    blue += down * np.float32(flat[r]) + both * np.float32(flat[s])
                 sums[column, 0] += red
                 sums[column, 1] += green
                 sums[column, 2] += blue
@@ -127,6 +124,28 @@ def warp_area(source_HW3: Rgb, source_from_fine: Floats, size_px: int, samples: 
             for k in range(3):
                 out[row, column, k] = np.uint8(sums[column, k] * share + np.float32(0.5))
     return out
+
+
+@kernel
+def _places(source_from_fine: Floats, y: np.float32, rows: int, columns: int, at: Indices, shares: Floats) -> None:
+    """Where the samples of one fine row lie: the byte of the upper left pixel, and the shares of the four about it.
+
+    In a loop of its own, since without a look at pixels it is vectorised.
+    """
+    a, b, c = source_from_fine[0, 0], source_from_fine[0, 1], source_from_fine[0, 2]
+    d, e, f = source_from_fine[1, 0], source_from_fine[1, 1], source_from_fine[1, 2]
+    x_last, y_last = np.float32(columns - 1), np.float32(rows - 1)
+    x_most, y_most = np.int32(max(columns - 2, 0)), np.int32(max(rows - 2, 0))
+    from_x, from_y = b * y + c, e * y + f
+    for fine in range(at.shape[0]):
+        in_x = min(max(a * np.float32(fine) + from_x, np.float32(0)), x_last)
+        in_y = min(max(d * np.float32(fine) + from_y, np.float32(0)), y_last)
+        x0, y0 = min(np.int32(in_x), x_most), min(np.int32(in_y), y_most)
+        fx, fy = in_x - np.float32(x0), in_y - np.float32(y0)
+        both = fx * fy
+        at[fine] = np.uint32(3) * (np.uint32(y0) * np.uint32(columns) + np.uint32(x0))
+        shares[0, fine], shares[1, fine] = np.float32(1) - fx - (fy - both), fx - both
+        shares[2, fine], shares[3, fine] = fy - both, both
 
 
 @kernel

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from engines.face.mesh import FACE_OVAL, face_model
 from engines.face.rasterise import rasterise
 from engines.face.retarget import oval_rings
-from engines.jit import kernel
+from engines.jit import inlined, kernel
 from engines.types import SKIN_LANDMARKS, Floats, Mask, Rgb
 
 Real = float | np.float32
@@ -138,35 +138,57 @@ def face_patch(
     return None if placed is None else rasterised(placed, camera_px, placed.top_px, placed.bottom_px)
 
 
-@kernel
-def sample(picture_HWC: Rgb, x: Real, y: Real, out: Floats) -> None:
-    """All channels at a place between pixels, linear, edges repeated. Writes 0..255 into `out`, float32 [C]."""
-    in_x = np.float32(min(max(x, 0.0), picture_HWC.shape[1] - 1.0))
-    in_y = np.float32(min(max(y, 0.0), picture_HWC.shape[0] - 1.0))
-    x0, y0 = min(int(in_x), max(picture_HWC.shape[1] - 2, 0)), min(int(in_y), max(picture_HWC.shape[0] - 2, 0))
-    x1, y1 = min(x0 + 1, picture_HWC.shape[1] - 1), min(y0 + 1, picture_HWC.shape[0] - 1)
-    fx, fy = np.float32(in_x - x0), np.float32(in_y - y0)
-    a, b = (np.float32(1) - fx) * (np.float32(1) - fy), fx * (np.float32(1) - fy)
-    c, d = (np.float32(1) - fx) * fy, fx * fy
-    for k in range(out.shape[0]):
-        out[k] = (
-            a * picture_HWC[y0, x0, k]
-            + b * picture_HWC[y0, x1, k]
-            + c * picture_HWC[y1, x0, k]
-            + d * picture_HWC[y1, x1, k]
-        )
+@inlined
+def cell_of(x: Real, count: int) -> tuple[np.uint32, np.uint32, np.float32]:
+    """The two cells about a place on a line of `count`, and the share of the second; the edge is repeated."""
+    inside = min(max(x, np.float32(0)), np.float32(count - 1))
+    first = np.uint32(min(np.int32(inside), np.int32(max(count - 2, 0))))
+    return first, first + np.uint32(min(count - 1, 1)), np.float32(inside - np.float32(first))
 
 
-@kernel
+@inlined
+def shares_of(over: np.float32, down: np.float32) -> tuple[np.float32, np.float32, np.float32, np.float32]:
+    """What each of four neighbours counts: upper left, upper right, lower left, lower right."""
+    both = over * down
+    return np.float32(1) - over - (down - both), over - both, down - both, both
+
+
+@inlined
+def rgb_at(picture_HWC: Rgb, x: Real, y: Real) -> tuple[np.float32, np.float32, np.float32]:
+    """Colour at a place between pixels, linear, edges repeated. 0..255."""
+    x0, x1, over = cell_of(x, picture_HWC.shape[1])
+    y0, y1, down = cell_of(y, picture_HWC.shape[0])
+    a, b, c, d = shares_of(over, down)
+    red = a * np.float32(picture_HWC[y0, x0, 0]) + b * np.float32(picture_HWC[y0, x1, 0])
+    red += c * np.float32(picture_HWC[y1, x0, 0]) + d * np.float32(picture_HWC[y1, x1, 0])
+    green = a * np.float32(picture_HWC[y0, x0, 1]) + b * np.float32(picture_HWC[y0, x1, 1])
+    green += c * np.float32(picture_HWC[y1, x0, 1]) + d * np.float32(picture_HWC[y1, x1, 1])
+    blue = a * np.float32(picture_HWC[y0, x0, 2]) + b * np.float32(picture_HWC[y0, x1, 2])
+    blue += c * np.float32(picture_HWC[y1, x0, 2]) + d * np.float32(picture_HWC[y1, x1, 2])
+    return red, green, blue
+
+
+@inlined
+def plane_at(plane_HWC: Rgb, channel: int, x: Real, y: Real) -> np.float32:
+    """One channel, as `rgb_at`."""
+    x0, x1, over = cell_of(x, plane_HWC.shape[1])
+    y0, y1, down = cell_of(y, plane_HWC.shape[0])
+    a, b, c, d = shares_of(over, down)
+    level = a * np.float32(plane_HWC[y0, x0, channel]) + b * np.float32(plane_HWC[y0, x1, channel])
+    return np.float32(level + c * np.float32(plane_HWC[y1, x0, channel]) + d * np.float32(plane_HWC[y1, x1, channel]))
+
+
+@inlined
 def masked(mask_MM: Mask, x: Real, y: Real) -> np.float32:
     """A mask at a place between its cells, linear, 0..1; nothing outside of it."""
-    if not (0 <= x < mask_MM.shape[1] - 1 and 0 <= y < mask_MM.shape[0] - 1):
+    if not (0 <= x < np.float32(mask_MM.shape[1] - 1) and 0 <= y < np.float32(mask_MM.shape[0] - 1)):
         return np.float32(0)
-    x0, y0 = int(x), int(y)
-    fx, fy = np.float32(x - x0), np.float32(y - y0)
-    upper = mask_MM[y0, x0] * (1 - fx) + mask_MM[y0, x0 + 1] * fx
-    lower = mask_MM[y0 + 1, x0] * (1 - fx) + mask_MM[y0 + 1, x0 + 1] * fx
-    return np.float32((upper * (1 - fy) + lower * fy) / np.float32(255))
+    x0, y0 = np.uint32(np.int32(x)), np.uint32(np.int32(y))
+    x1, y1 = x0 + np.uint32(1), y0 + np.uint32(1)
+    fx, fy = np.float32(x - np.float32(x0)), np.float32(y - np.float32(y0))
+    upper = np.float32(mask_MM[y0, x0]) * (np.float32(1) - fx) + np.float32(mask_MM[y0, x1]) * fx
+    lower = np.float32(mask_MM[y1, x0]) * (np.float32(1) - fx) + np.float32(mask_MM[y1, x1]) * fx
+    return np.float32((upper * (np.float32(1) - fy) + lower * fy) * np.float32(1 / 255))
 
 
 @kernel
@@ -187,7 +209,7 @@ def lay_face(
     iris_rgb: Floats,
     iris_level: Real,
 ) -> None:
-    """Draws the patch into `onto`.
+    """Draws the patch into `onto`. In one piece: a call per pixel costs as much as half of what is done there.
 
     texture_AA4      uint8 [A, A, 4], albedo and, in the last channel, how opaque it is laid on
     black            0..255, the camera's darkest level: haze and flare lift it, and the face must lie in the same haze
@@ -198,46 +220,62 @@ def lay_face(
     iris_rgb         float32 [3], colour that the irises get, for brightness 1
     iris_level       mean luminance of the driver's irises, 0..255: keeps pupil and highlight what they are
     """
-    colour, texel = np.empty(3, np.float32), np.empty(4, np.float32)
-    wet, covered = wet_gain(grade_23), keep_MM.max() > 0
+    wet, covered, haired = wet_gain(grade_23), keep_MM.max() > 0, hair_UU.max() > 0
+    across, hairs = np.float32(texture_AA4.shape[0] - 1), np.float32(hair_UU.shape[0] - 1)
+    haze, opaque, unmoved = np.float32(black), np.float32(OPAQUE), np.float32(UNMOVED_PX)
+    clear = np.float32(1) - haze * np.float32(1 / 255)
     for row in range(part.shape[0]):
+        y = np.uint32(top_px + row)
         for column in range(part.shape[1]):
-            kind = part[row, column]
+            kind, x = part[row, column], np.uint32(left_px + column)
             if kind == 0:
                 continue
-            here = values[row, column]
-            own_x, own_y = np.float32(left_px + column), np.float32(top_px + row)
             free = np.float32(1)
             if covered:
-                free -= kept(keep_MM, keep_from_frame, own_x, own_y)
+                free -= kept(keep_MM, keep_from_frame, np.float32(x), np.float32(y))
             # What is in front of the face stays where it is: it is not bent with the face behind it.
-            x, y = own_x + free * here[SHIFT_X], own_y + free * here[SHIFT_Y]
-            alpha = np.float32(0)
+            shift_x, shift_y = free * values[row, column, SHIFT_X], free * values[row, column, SHIFT_Y]
+            from_x, from_y = np.float32(x) + shift_x, np.float32(y) + shift_y
+            u, v, alpha = values[row, column, U], values[row, column, V], np.float32(0)
             if kind == SKIN:
-                sample(texture_AA4, here[U] * (texture_AA4.shape[0] - 1), here[V] * (texture_AA4.shape[0] - 1), texel)
-                hair = masked(hair_UU, here[U] * (hair_UU.shape[0] - 1), here[V] * (hair_UU.shape[0] - 1))
-                alpha = texel[3] / np.float32(255) * here[SOLID] * free * (np.float32(1) - hair)
-            if alpha < OPAQUE:
-                if abs(x - own_x) + abs(y - own_y) < UNMOVED_PX:
-                    for c in range(3):
-                        colour[c] = frame_HW3[top_px + row, left_px + column, c]
+                solid = plane_at(texture_AA4, 3, u * across, v * across) * np.float32(1 / 255)
+                alpha = solid * values[row, column, SOLID] * free
+                if haired:
+                    alpha *= np.float32(1) - masked(hair_UU, u * hairs, v * hairs)
+            red = green = blue = np.float32(0)
+            if alpha < opaque:
+                if abs(shift_x) + abs(shift_y) < unmoved:
+                    red, green = np.float32(frame_HW3[y, x, 0]), np.float32(frame_HW3[y, x, 1])
+                    blue = np.float32(frame_HW3[y, x, 2])
                 else:
-                    sample(frame_HW3, x, y, colour)
+                    red, green, blue = rgb_at(frame_HW3, from_x, from_y)
                 if kind in (SKIN, RING):
-                    regrade(colour, grade_23, here[GRADE] * free)
+                    red, green, blue = regraded(red, green, blue, grade_23, values[row, column, GRADE] * free)
                 else:
-                    for c in range(3):
-                        colour[c] *= np.float32(1) + free * (wet - np.float32(1))
-                if kind == EYE:
-                    repaint_iris(colour, x, y, iris_23, iris_rgb, iris_level, black, IRIS_SHARE * free)
-            if alpha > 0:
-                lay_skin(colour, texel, here, alpha, black)
-            for c in range(3):
-                onto_HW3[top_px + row, left_px + column, c] = np.uint8(min(max(colour[c] + 0.5, 0), 255))
+                    gain = np.float32(1) + free * (wet - np.float32(1))
+                    red, green, blue = red * gain, green * gain, blue * gain
+                    if kind == EYE:
+                        share = np.float32(IRIS_SHARE) * free
+                        colour = red, green, blue
+                        red, green, blue = repainted(
+                            colour, from_x, from_y, iris_23, iris_rgb, np.float32(iris_level), haze, share
+                        )
+            if alpha > 0:  # the relit texel, in the camera's haze
+                over = alpha if alpha < opaque else np.float32(1)
+                red_over, green_over, blue_over = rgb_at(texture_AA4, u * across, v * across)
+                red += over * (haze + clear * red_over * values[row, column, RED] - red)
+                green += over * (haze + clear * green_over * values[row, column, GREEN] - green)
+                blue += over * (haze + clear * blue_over * values[row, column, BLUE] - blue)
+            onto_HW3[y, x, 0], onto_HW3[y, x, 1], onto_HW3[y, x, 2] = as_byte(red), as_byte(green), as_byte(blue)
 
 
-@kernel
-def kept(keep_MM: Mask, keep_from_frame: Floats, x: Real, y: Real) -> np.float32:
+@inlined
+def as_byte(level: np.float32) -> np.uint8:
+    return np.uint8(min(max(level + np.float32(0.5), np.float32(0)), np.float32(255)))
+
+
+@inlined
+def kept(keep_MM: Mask, keep_from_frame: Floats, x: np.float32, y: np.float32) -> np.float32:
     """How far something in front of the face hides it at a place of the frame, 0..1."""
     return masked(
         keep_MM,
@@ -254,45 +292,55 @@ def wet_gain(grade_23: Floats) -> np.float32:
     return np.float32(1 + WET_GRADE * (min(after / max(before, 1.0), 1.0) - 1))
 
 
-@kernel
-def lay_skin(colour: Floats, texel: Floats, here: Floats, alpha: Real, black: Real) -> None:
-    """Blends the relit texel over `colour`, in place, in the camera's haze."""
-    clear = np.float32(1 - black / 255)
-    for c in range(3):
-        skin = black + clear * texel[c] * here[RED + c]
-        colour[c] = colour[c] + alpha * (skin - colour[c]) if alpha < OPAQUE else skin
-
-
-@kernel
-def regrade(colour: Floats, grade_23: Floats, share: Real) -> None:
-    """Takes the driver's skin around the face part of the way to the result's tone, in place; leaves all else."""
-    if share < 0.01:
-        return
-    red, green, blue = colour[0] + 1, colour[1] + 1, colour[2] + 1
-    level = red + green + blue
-    skin_level = grade_23[0, 0] + grade_23[0, 1] + grade_23[0, 2]
-    off = abs(red / level - grade_23[0, 0] / skin_level) + abs(blue / level - grade_23[0, 2] / skin_level)
-    dark = max(0.55 - level / skin_level, 0.0)
+@inlined
+def regraded(
+    red: np.float32, green: np.float32, blue: np.float32, grade_23: Floats, share: np.float32
+) -> tuple[np.float32, np.float32, np.float32]:
+    """The driver's skin around the face, taken part of the way to the result's tone; all else as it is."""
+    if share < np.float32(0.01):
+        return red, green, blue
+    level = red + green + blue + np.float32(3)
+    of_level, of_skin = np.float32(1) / level, np.float32(1) / (grade_23[0, 0] + grade_23[0, 1] + grade_23[0, 2])
+    off = abs((red + np.float32(1)) * of_level - grade_23[0, 0] * of_skin)
+    off += abs((blue + np.float32(1)) * of_level - grade_23[0, 2] * of_skin)
+    bright = level * of_skin
+    dark = max(np.float32(0.55) - bright, np.float32(0))
     # A highlight on skin is paler the brighter it is.
-    allowed = 0.05 + 0.12 * min(max(level / skin_level - 1.0, 0.0), 1.0)
-    alike = min(max(1.6 - off / allowed - dark / 0.12, 0.0), 1.0) * share
-    for c in range(3):
-        colour[c] *= 1 + alike * (grade_23[1, c] - 1)
+    allowed = np.float32(0.05) + np.float32(0.12) * min(max(bright - np.float32(1), np.float32(0)), np.float32(1))
+    alike = np.float32(1.6) - off / allowed - dark * np.float32(1 / 0.12)
+    alike = min(max(alike, np.float32(0)), np.float32(1)) * share
+    return (
+        red + red * alike * (grade_23[1, 0] - np.float32(1)),
+        green + green * alike * (grade_23[1, 1] - np.float32(1)),
+        blue + blue * alike * (grade_23[1, 2] - np.float32(1)),
+    )
 
 
-@kernel
-def repaint_iris(
-    colour: Floats, x: Real, y: Real, iris_23: Floats, iris_rgb: Floats, iris_level: Real, black: Real, share: Real
-) -> None:
-    """Gives a pixel of the driver's eye the identity's iris colour, in place; pupil and highlight stay."""
+@inlined
+def repainted(
+    colour: tuple[np.float32, np.float32, np.float32],
+    x: np.float32,
+    y: np.float32,
+    iris_23: Floats,
+    iris_rgb: Floats,
+    iris_level: np.float32,
+    black: np.float32,
+    share: np.float32,
+) -> tuple[np.float32, np.float32, np.float32]:
+    """A pixel of the driver's eye in the identity's iris colour; pupil and highlight stay."""
+    red, green, blue = colour
     for eye in range(2):
         distance = np.sqrt((x - iris_23[eye, 0]) ** 2 + (y - iris_23[eye, 1]) ** 2) / iris_23[eye, 2]
-        if distance < 1.0:
-            bright = max(0.3 * colour[0] + 0.6 * colour[1] + 0.1 * colour[2] - black, 0.0)
-            level = bright / max(iris_level - black, 6.0)
-            inside = share * min((1.0 - distance) * 4, 1.0) * min(max((2.0 - level) * 2, 0.0), 1.0)
-            for c in range(3):
-                colour[c] += inside * (black + iris_rgb[c] * bright - colour[c])
+        if distance < np.float32(1):
+            luminance = np.float32(0.3) * red + np.float32(0.6) * green + np.float32(0.1) * blue
+            bright = max(luminance - black, np.float32(0))
+            level = bright / max(iris_level - black, np.float32(6))
+            inside = share * min((np.float32(1) - distance) * np.float32(4), np.float32(1))
+            inside *= min(max((np.float32(2) - level) * np.float32(2), np.float32(0)), np.float32(1))
+            red += inside * (black + iris_rgb[0] * bright - red)
+            green += inside * (black + iris_rgb[1] * bright - green)
+            blue += inside * (black + iris_rgb[2] * bright - blue)
+    return red, green, blue
 
 
 @kernel

@@ -33,11 +33,21 @@ def is_cut(before: Thumbnail, after: Thumbnail) -> bool:
 def cells_of(rgb_HW3: Rgb, rows: int, columns: int, samples: int) -> Floats:
     """Brightness of rows x columns cells, each the mean of samples x samples pixels. float32, 0..255."""
     height, width = rgb_HW3.shape[0], rgb_HW3.shape[1]
-    out = np.zeros((rows, columns), np.float32)
-    for row in range(rows * samples):
-        y = (2 * row + 1) * height // (2 * rows * samples)
-        for column in range(columns * samples):
-            x = (2 * column + 1) * width // (2 * columns * samples)
-            total = rgb_HW3[y, x, 0] + 2 * np.float32(rgb_HW3[y, x, 1]) + rgb_HW3[y, x, 2]
-            out[row // samples, column // samples] += total / (4 * samples * samples)
+    at_x = np.empty(columns * samples, np.uint32)
+    for column in range(columns * samples):
+        at_x[column] = (2 * column + 1) * width // (2 * columns * samples)
+    totals, out = np.empty(columns, np.int32), np.empty((rows, columns), np.float32)
+    for row in range(rows):
+        totals[:] = 0
+        for fine_row in range(row * samples, (row + 1) * samples):
+            y = np.uint32((2 * fine_row + 1) * height // (2 * rows * samples))
+            for column in range(columns):
+                total = np.int32(0)
+                for sample in range(samples):
+                    x = at_x[column * samples + sample]
+                    total += np.int32(rgb_HW3[y, x, 0]) + np.int32(rgb_HW3[y, x, 2])
+                    total += np.int32(2) * np.int32(rgb_HW3[y, x, 1])
+                totals[column] += total
+        for column in range(columns):
+            out[row, column] = np.float32(totals[column]) / np.float32(4 * samples * samples)
     return out

@@ -37,11 +37,12 @@ class OwnHair:
 
 @dataclass(frozen=True, slots=True)
 class _Grid:
-    """Where each texel lies on the mesh: three landmarks and their shares; and the zones, shrunk to this grid."""
+    """Where each texel of the hairy zones lies on the mesh: its number on this grid, three landmarks and their shares;
+    and the rim of the face on this grid."""
 
-    corner_U3: NDArray[np.int64]
-    share_U3: Floats
-    hairy: Bools
+    texel_T: NDArray[np.int64]
+    corner_T3: NDArray[np.int64]
+    share_T3: Floats
     rim: Bools
 
 
@@ -63,7 +64,8 @@ def _grid() -> _Grid:
     oval = places.oval[step // 2 :: step, step // 2 :: step]
     mine = places.hairy & ~places.brows & ~places.beard  # a raised brow is no fringe, and a beard goes
     hairy = mine[step // 2 :: step, step // 2 :: step] & (shares.sum(axis=1).reshape(SIDE, SIDE) > 0)
-    return _Grid(corners, shares, hairy, oval & ~ndimage.binary_erosion(oval, iterations=2))
+    texels = np.flatnonzero(hairy.reshape(-1))
+    return _Grid(texels, corners[texels], shares[texels], oval & ~ndimage.binary_erosion(oval, iterations=2))
 
 
 def own_hair(
@@ -71,16 +73,16 @@ def own_hair(
 ) -> Mask:
     """Where the driver's hair lies over the face: uint8 [64, 64] in the atlas' square, 255 is hair. Feeds `memory`."""
     grid = _grid()
-    at = np.einsum("uk,ukc->uc", grid.share_U3, points_px[grid.corner_U3]).astype(np.float32)
-    normals = np.einsum("uk,ukc->uc", grid.share_U3, normals_S3[grid.corner_U3]).astype(np.float32)
+    at = np.einsum("tk,tkc->tc", grid.share_T3, points_px[grid.corner_T3]).astype(np.float32)
+    normals = np.einsum("tk,tkc->tc", grid.share_T3, normals_S3[grid.corner_T3]).astype(np.float32)
     reach = max(int(np.ptp(points_px[:SKIN_LANDMARKS, 0]) / 90), 1)
-    chosen = np.flatnonzero(grid.hairy.reshape(-1))
-    flat = log_colour(patch_means(rgb_HW3, at[chosen], reach)) - shading(light, normals[chosen]) - light.mean_C
+    flat = log_colour(patch_means(rgb_HW3, at, reach)) - shading(light, normals) - light.mean_C
     brightness = flat @ LUMINANCE
     strange = np.abs(flat - brightness[:, None]).max(axis=1)
     odd = np.zeros((SIDE, SIDE), bool)
-    odd.reshape(-1)[chosen] = (brightness < -DARK) | ((strange > STRANGE) & (brightness < GLARE))
-    joined = ndimage.binary_propagation(odd & grid.rim, mask=odd)
+    odd.reshape(-1)[grid.texel_T] = (brightness < -DARK) | ((strange > STRANGE) & (brightness < GLARE))
+    begins = odd & grid.rim
+    joined = ndimage.binary_propagation(begins, mask=odd) if begins.any() else begins
     now = ndimage.uniform_filter(joined.astype(np.float32), 3)
     if memory.hair_UU is None:
         memory.hair_UU = now

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.face.relight import solve_in_place
 from engines.jit import kernel
 from engines.types import Floats, Mask
 
@@ -91,26 +92,43 @@ def _take_in(
     _learn(*texels, colours_GG3, uv_GG3, part_GG, where_GG, look.light_5, share, first_counts_whole)
 
 
-def _fit_light(away_N6: NDArray[np.float32], before_5: Floats) -> Floats:
+@kernel
+def _fit_light(away_N6: Floats, before_5: Floats) -> Floats:
     """Robust fit of what the light added: a plane of brightness, a constant of each ratio; held by the frame before.
 
     away_N6: float32 [N, 6], per cell x, y (-1..1), brightness and two ratios off the memory, and how well seen.
     """
-    if len(away_N6) < 50:
+    count = away_N6.shape[0]
+    if count < 50:
         return before_5
-    basis = np.stack((np.ones(len(away_N6), np.float32), away_N6[:, 0], away_N6[:, 1]), axis=1)
-    calm = np.float32(CALM * len(away_N6)) * np.diag(np.array([1.0, 0.3, 0.3], np.float32))
-    light = before_5
+    held = CALM * count
+    calm = held * np.array([1.0, 0.3, 0.3])
+    light = before_5.astype(np.float64)
     for _ in range(ROUNDS):
-        off = away_N6[:, 2] - basis @ light[:3]
-        off_ratio = np.abs(away_N6[:, 3:5] - light[3:]).max(axis=1)
-        weight = away_N6[:, 5] / (1.0 + (off / 0.2) ** 2 + (off_ratio / 0.05) ** 2)
-        weighted = basis * weight[:, None]
-        plane = np.linalg.solve(weighted.T @ basis + calm, weighted.T @ away_N6[:, 2] + calm @ before_5[:3])
-        held = np.float32(CALM * len(away_N6))
-        ratios = (weight @ away_N6[:, 3:5] + held * before_5[3:]) / (weight.sum() + held)
-        light = np.concatenate((plane, ratios)).astype(np.float32)
-    return light
+        gram, right, total = np.diag(calm), np.empty((3, 1)), held
+        right[:, 0] = calm * before_5[:3]
+        ratios = held * before_5[3:].astype(np.float64)
+        for i in range(count):
+            x, y, off = away_N6[i, 0], away_N6[i, 1], away_N6[i, 2]
+            off_plane = (off - light[0] - light[1] * x - light[2] * y) / 0.2
+            off_ratio = max(abs(away_N6[i, 3] - light[3]), abs(away_N6[i, 4] - light[4])) / 0.05
+            weight = away_N6[i, 5] / (1.0 + off_plane * off_plane + off_ratio * off_ratio)
+            gram[0, 0] += weight
+            gram[0, 1] += weight * x
+            gram[0, 2] += weight * y
+            gram[1, 1] += weight * x * x
+            gram[1, 2] += weight * x * y
+            gram[2, 2] += weight * y * y
+            right[0, 0] += weight * off
+            right[1, 0] += weight * x * off
+            right[2, 0] += weight * y * off
+            ratios[0] += weight * away_N6[i, 3]
+            ratios[1] += weight * away_N6[i, 4]
+            total += weight
+        gram[1, 0], gram[2, 0], gram[2, 1] = gram[0, 1], gram[0, 2], gram[1, 2]
+        solve_in_place(gram, right)
+        light[:3], light[3:] = right[:, 0], ratios / total
+    return light.astype(np.float32)
 
 
 @kernel

@@ -75,28 +75,27 @@ def blend(
 ) -> None:
     """Samples `colours` linearly at every pixel of a box of the frame, and lays them over what is there."""
     last = np.float32(colours_SS4.shape[0] - 1)
-    under = np.empty(4, np.float32)
     for row in range(top_px, bottom_px):
+        to_y, from_x = np.uint32(row), there[0, 1] * np.float32(row) + there[0, 2]
+        from_y = there[1, 1] * np.float32(row) + there[1, 2]
         for column in range(left_px, right_px):
-            x = there[0, 0] * np.float32(column) + there[0, 1] * np.float32(row) + there[0, 2]
-            y = there[1, 0] * np.float32(column) + there[1, 1] * np.float32(row) + there[1, 2]
+            x = there[0, 0] * np.float32(column) + from_x
+            y = there[1, 0] * np.float32(column) + from_y
             if not (x >= 0 and x < last and y >= 0 and y < last):
                 continue
-            x0, y0 = np.int32(x), np.int32(y)
+            x0, y0 = np.uint32(np.int32(x)), np.uint32(np.int32(y))
+            x1, y1 = x0 + np.uint32(1), y0 + np.uint32(1)
             fx, fy = x - np.float32(x0), y - np.float32(y0)
             d = fx * fy
             b, c = fx - d, fy - d
             a = np.float32(1) - fx - c
-            for k in range(4):
-                under[k] = (
-                    a * colours_SS4[y0, x0, k]
-                    + b * colours_SS4[y0, x0 + 1, k]
-                    + c * colours_SS4[y0 + 1, x0, k]
-                    + d * colours_SS4[y0 + 1, x0 + 1, k]
-                )
-            if under[3] <= 0:
+            alpha = a * colours_SS4[y0, x0, 3] + b * colours_SS4[y0, x1, 3]
+            alpha += c * colours_SS4[y1, x0, 3] + d * colours_SS4[y1, x1, 3]
+            if alpha <= 0:
                 continue
-            clear = np.float32(1) - under[3]
+            clear, to_x = np.float32(1) - alpha, np.uint32(column)
             for k in range(3):
-                level = under[k] + clear * np.float32(onto_HW3[row, column, k]) + np.float32(0.5)
-                onto_HW3[row, column, k] = np.uint8(min(max(level, np.float32(0)), np.float32(255)))
+                level = a * colours_SS4[y0, x0, k] + b * colours_SS4[y0, x1, k]
+                level += c * colours_SS4[y1, x0, k] + d * colours_SS4[y1, x1, k]
+                level += clear * np.float32(onto_HW3[to_y, to_x, k]) + np.float32(0.5)
+                onto_HW3[to_y, to_x, k] = np.uint8(min(max(level, np.float32(0)), np.float32(255)))

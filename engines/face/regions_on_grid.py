@@ -61,13 +61,20 @@ def erode(on_GG: Mask, radius: int) -> Mask:
     out = on_GG.copy()
     for row in range(side):
         for column in range(side):
-            if on_GG[row, column] != 0:
-                continue
-            for y in range(max(row - radius, 0), min(row + radius + 1, side)):
-                for x in range(max(column - radius, 0), min(column + radius + 1, side)):
-                    if (y - row) ** 2 + (x - column) ** 2 <= radius * radius:
-                        out[y, x] = 0
+            if on_GG[row, column] != 0 and _near_off(on_GG, row, column, radius):
+                out[row, column] = 0
     return out
+
+
+@kernel
+def _near_off(on_GG: Mask, row: int, column: int, radius: int) -> bool:
+    """Whether a cell within the disc is off."""
+    side = on_GG.shape[0]
+    for y in range(max(row - radius, 0), min(row + radius + 1, side)):
+        for x in range(max(column - radius, 0), min(column + radius + 1, side)):
+            if on_GG[y, x] == 0 and (y - row) ** 2 + (x - column) ** 2 <= radius * radius:
+                return True
+    return False
 
 
 @kernel

@@ -20,7 +20,8 @@ from engines.face.compose import (
     lay_face,
     masked,
     patch_means,
-    sample,
+    plane_at,
+    rgb_at,
 )
 from engines.face.mesh import face_model, vertex_normals
 from engines.types import Floats, Mask, Rgb
@@ -197,8 +198,8 @@ def test_skin_around_the_face_takes_the_tone_and_the_wall_does_not() -> None:
 def test_a_sample_between_pixels_is_linear_and_never_outside(x: float, y: float) -> None:
     picture = np.zeros((24, 32, 3), np.uint8)
     picture[..., 0], picture[..., 1] = np.arange(32)[None, :] * 8, np.arange(24)[:, None] * 10
-    out = np.empty(3, np.float32)
-    sample(picture, x, y, out)
+    out = rgb_at(picture, np.float32(x), np.float32(y))
+    assert plane_at(picture, 1, np.float32(x), np.float32(y)) == pytest.approx(out[1], abs=1e-4)
     np.testing.assert_allclose(out, [min(max(x, 0), 31) * 8, min(max(y, 0), 23) * 10, 0], atol=0.02)
 
 
