@@ -13,32 +13,26 @@ the other side saw. Needs Chromium, Node.js with npm (peerjs, peer) and Playwrig
 from __future__ import annotations
 
 import asyncio
-import base64
-import io
 import json
-import os
 import shutil
 import signal
-import socket
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import av
 import click
-import numpy as np
 from aiohttp import web
 from PIL import Image
-from playwright.async_api import BrowserContext, Page, async_playwright
+from playwright.async_api import Page
 
+from benchmarks.interop.extended import extended, free_port, popup_of, serving, shown, write_y4m
 from benchmarks.report import machine, median, table, write_report
-from engines import Rgb, SettingError
+from engines import SettingError
 from streamer.extension.settings import ExtensionSettings
 from streamer.extension.writer import write_extension
 
@@ -72,14 +66,6 @@ async function calls(width, height, rate) {
   return { tookMs, label: stream.getVideoTracks()[0].label, id: stream.getVideoTracks()[0].id };
 }
 </script>"""
-READ = """() => {
-  const video = document.getElementById("other");
-  if (!video.videoWidth) return null;
-  const canvas = document.createElement("canvas");
-  [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
-  canvas.getContext("2d").drawImage(video, 0, 0);
-  return canvas.toDataURL("image/png");
-}"""
 
 
 @dataclass
@@ -95,12 +81,6 @@ class Result:
     same_track: bool = True
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def installed(folder: Path) -> Path:
     """PeerJS and its server, from npm. Raises SettingError without npm."""
     if shutil.which("npm") is None:
@@ -110,22 +90,6 @@ def installed(folder: Path) -> Path:
         (folder / "package.json").write_text(json.dumps({"private": True, "dependencies": PACKAGES}))
         subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--silent"], cwd=folder, check=True)
     return folder / "node_modules"
-
-
-@contextmanager
-def serving(port: int, engine: str) -> Iterator[subprocess.Popen[str]]:
-    """`vividstream serve` with that engine."""
-    command = [sys.executable, "-m", "streamer", "serve", "--engine", engine, "--port", str(port)]
-    environment = {**os.environ, "VIVIDSTREAM_SERVE_TOKEN": TOKEN}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
-    try:
-        assert process.stdout is not None
-        if "ready" not in process.stdout.readline():
-            raise SettingError("the server did not start")
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
 
 
 @asynccontextmanager
@@ -156,46 +120,11 @@ async def front_end(modules: Path) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-@asynccontextmanager
-async def browser(extension: Path, clip: Path, folder: Path) -> AsyncIterator[BrowserContext]:
-    """Chromium with the extension, the clip as its camera."""
-    y4m = folder / "camera.y4m"
-    with av.open(str(clip)) as media, y4m.open("wb") as out:
-        stream = media.streams.video[0]
-        out.write(f"YUV4MPEG2 W{stream.width} H{stream.height} F30:1 Ip A1:1 C420jpeg\n".encode())
-        for picture in media.decode(video=0):
-            out.write(b"FRAME\n" + picture.reformat(format="yuv420p").to_ndarray().tobytes())
-    arguments = [
-        "--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
-        f"--use-file-for-fake-video-capture={y4m}", f"--disable-extensions-except={extension}",
-        f"--load-extension={extension}",
-    ]  # fmt: skip
-    async with async_playwright() as playwright:
-        context = await playwright.chromium.launch_persistent_context(
-            folder / "profile",
-            executable_path=shutil.which("chromium") or shutil.which("google-chrome"),
-            args=arguments,
-            ignore_default_args=["--disable-extensions"],
-        )
-        try:
-            yield context
-        finally:
-            await context.close()
-
-
-async def sees(page: Page) -> Rgb | None:
-    """What the other side sees."""
-    url = await page.evaluate(READ)
-    if url is None:
-        return None
-    return np.array(Image.open(io.BytesIO(base64.b64decode(url.split(",", 1)[1]))).convert("RGB"))
-
-
 async def until(page: Page, card: bool, keep: Path | None = None) -> float:
     """Seconds until the other side sees the card, or something else."""
     began_s = time.monotonic()
     while time.monotonic() - began_s < PATIENCE_S:
-        picture = await sees(page)
+        picture = await shown(page)
         if picture is not None and (float(picture.std()) < CARD_STD) == card:
             took_s = time.monotonic() - began_s
             if keep is not None:
@@ -218,8 +147,15 @@ async def one(
         folder = Path(name)
         settings = ExtensionSettings(folder=folder / "extension", server=f"http://127.0.0.1:{port}", token=TOKEN)
         extension = write_extension(settings)["chromium"][0]
-        async with front_end(modules) as address, browser(extension, clip, folder) as context:
-            with serving(port, engine) as server:
+        write_y4m(clip, folder / "camera.y4m")
+        chromium = shutil.which("chromium") or shutil.which("google-chrome")
+        if chromium is None:
+            raise SettingError("Chromium is not installed")
+        async with (
+            front_end(modules) as address,
+            extended(chromium, extension, folder / "camera.y4m") as context,
+        ):
+            with serving(port, engine, TOKEN) as server:
                 bob, anna = await context.new_page(), await context.new_page()
                 await bob.goto(address)
                 await bob.evaluate("waits()")
@@ -229,8 +165,7 @@ async def one(
                     raise SettingError(f"the page got another camera: {told['label']}")
                 first_s = await until(bob, card=False, keep=keep("first"))
                 await asyncio.sleep(8)
-                popup = await context.new_page()
-                await popup.goto(f"chrome-extension://{context.service_workers[0].url.split('/')[2]}/popup.html")
+                popup = await popup_of(context)
                 await asyncio.sleep(3)
                 p50_ms, p95_ms = [_milliseconds(await popup.inner_text(f"#{which}")) for which in ("p50", "p95")]
                 result = Result(told["tookMs"] / 1_000, first_s, p50_ms, p95_ms)
@@ -239,7 +174,7 @@ async def one(
                     return result
                 server.send_signal(signal.SIGKILL)
                 result.card_s = await until(bob, card=True, keep=keep("card"))
-            with serving(port, engine):
+            with serving(port, engine, TOKEN):
                 result.live_again_s = await until(bob, card=False, keep=keep("again"))
                 result.same_track = told["id"] == await anna.evaluate("stream.getVideoTracks()[0].id")
     return result

@@ -8,27 +8,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import av
 from playwright.async_api import Browser, Page, async_playwright
 
-ARGUMENTS = (
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-)
-
-
-def write_y4m(clip: Path, to: Path) -> tuple[int, int]:
-    """Writes the clip as Chromium's fake camera takes it. Returns height and width."""
-    with av.open(clip) as media, to.open("wb") as out:
-        stream = media.streams.video[0]
-        height, width = stream.height, stream.width
-        out.write(f"YUV4MPEG2 W{width} H{height} F30:1 Ip A1:1 C420jpeg\n".encode())
-        for picture in media.decode(video=0):
-            out.write(b"FRAME\n")
-            out.write(picture.reformat(format="yuv420p").to_ndarray().tobytes())
-    return height, width
+from benchmarks.interop.extended import ARGUMENTS
 
 
 @asynccontextmanager

@@ -23,8 +23,8 @@ from engines.face.track import FaceTracker
 from streamer.app import ROOM
 from streamer.config import ServerConfig
 from tests.streamer.calls import Identities, Loader, negative, served
-from tests.streamer.chromium import chromium_with_camera, console_of, write_y4m
-from tests.streamer.faces import RAW, RawFace, clip_pictures, face_box, photo_identity
+from tests.streamer.chromium import chromium_with_camera, console_of
+from tests.streamer.faces import RAW, RawFace, photo_identity
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
@@ -36,19 +36,6 @@ READ_BACK = """() => {
   canvas.getContext("2d").drawImage(video, 0, 0);
   return canvas.toDataURL("image/png");
 }"""
-
-
-@pytest.fixture(scope="module")
-def clip(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    y4m = tmp_path_factory.mktemp("camera") / "single_face.y4m"
-    write_y4m(shared_data / "clips" / "single_face.mp4", y4m)
-    return y4m
-
-
-@pytest.fixture(scope="module")
-def raw(shared_data: Path) -> RawFace:
-    pictures = clip_pictures(shared_data / "clips" / "single_face.mp4")
-    return RawFace.of(pictures, face_box(pictures))
 
 
 @asynccontextmanager
@@ -87,12 +74,12 @@ def faces_in(pictures: list[Rgb]) -> int:
 
 
 async def test_the_page_shows_the_swapped_face_and_the_age_of_its_pictures(
-    chromium: str, clip: Path, raw: RawFace, shared_data: Path
+    chromium: str, camera_clip: Path, raw_face: RawFace, shared_data: Path
 ) -> None:
     config = ServerConfig(swap=SwapSettings(engine="proxy"))
     async with (
         served(config, load, wardrobe(shared_data)) as client,
-        chromium_with_camera(chromium, clip) as browser,
+        chromium_with_camera(chromium, camera_clip) as browser,
         opened(client, browser) as page,
     ):
         await start(page)
@@ -106,7 +93,7 @@ async def test_the_page_shows_the_swapped_face_and_the_age_of_its_pictures(
         data = await page.evaluate("({...document.getElementById('numbers').dataset})")
         shown = await page.locator("#age").inner_text()
     assert {picture.shape for picture in pictures} == {(360, 640, 3)}
-    assert max(raw.likeness(picture) for picture in pictures) < RAW, "the plain camera's face is on the page"
+    assert max(raw_face.likeness(picture) for picture in pictures) < RAW, "the plain camera's face is on the page"
     assert faces_in(pictures) >= 4, "the swapped face is a face"
     p50_ms, p95_ms = float(data["ageP50Ms"]), float(data["ageP95Ms"])
     assert 0 < float(data["serverAgeP50Ms"]) < p50_ms <= p95_ms < 600
@@ -114,11 +101,11 @@ async def test_the_page_shows_the_swapped_face_and_the_age_of_its_pictures(
     assert data["engine"] == "proxy"
 
 
-async def test_the_check_above_notices_the_plain_camera(chromium: str, clip: Path, raw: RawFace) -> None:
+async def test_the_check_above_notices_the_plain_camera(chromium: str, camera_clip: Path, raw_face: RawFace) -> None:
     config = ServerConfig(swap=SwapSettings(engine="passthrough", label=False))
     async with (
         served(config, load) as client,
-        chromium_with_camera(chromium, clip) as browser,
+        chromium_with_camera(chromium, camera_clip) as browser,
         opened(client, browser) as page,
     ):
         await start(page)
@@ -128,15 +115,15 @@ async def test_the_check_above_notices_the_plain_camera(chromium: str, clip: Pat
             await asyncio.sleep(0.3)
             pictures.append(await picture_of(page))
         await expect(page.locator("#label-note")).to_contain_text("does not mark")
-    assert max(raw.likeness(picture) for picture in pictures) > RAW
+    assert max(raw_face.likeness(picture) for picture in pictures) > RAW
     assert faces_in(pictures) >= 3
 
 
-async def test_a_person_starts_changes_the_face_and_stops_with_the_keyboard(chromium: str, clip: Path) -> None:
+async def test_a_person_starts_changes_the_face_and_stops_with_the_keyboard(chromium: str, camera_clip: Path) -> None:
     loader = Loader(negative)
     async with (
         served(loader=loader) as client,
-        chromium_with_camera(chromium, clip) as browser,
+        chromium_with_camera(chromium, camera_clip) as browser,
         opened(client, browser, reduced_motion="reduce") as page,
     ):
         await page.get_by_role("button", name="Start").focus()
@@ -183,10 +170,10 @@ async def test_no_camera_is_said_in_words(chromium: str) -> None:
         await expect(page.get_by_role("alert")).to_contain_text("No camera was found")
 
 
-async def test_a_busy_server_is_said_in_words(chromium: str, clip: Path) -> None:
+async def test_a_busy_server_is_said_in_words(chromium: str, camera_clip: Path) -> None:
     async with (
         served() as client,
-        chromium_with_camera(chromium, clip) as browser,
+        chromium_with_camera(chromium, camera_clip) as browser,
         opened(client, browser) as first,
     ):
         await start(first)
@@ -198,7 +185,7 @@ async def test_a_busy_server_is_said_in_words(chromium: str, clip: Path) -> None
         await second.close()
 
 
-async def test_a_stuck_engine_and_a_lost_face_are_said_in_words(chromium: str, clip: Path) -> None:
+async def test_a_stuck_engine_and_a_lost_face_are_said_in_words(chromium: str, camera_clip: Path) -> None:
     failing = asyncio.Event()
 
     def moody(rgb_HW3: Rgb, captured_s: float) -> StepResult:
@@ -209,7 +196,7 @@ async def test_a_stuck_engine_and_a_lost_face_are_said_in_words(chromium: str, c
 
     async with (
         served(loader=Loader(moody)) as client,
-        chromium_with_camera(chromium, clip) as browser,
+        chromium_with_camera(chromium, camera_clip) as browser,
         opened(client, browser) as page,
     ):
         await start(page)
@@ -218,10 +205,10 @@ async def test_a_stuck_engine_and_a_lost_face_are_said_in_words(chromium: str, c
         await expect(page.get_by_role("alert")).to_contain_text("The engine failed", timeout=LIVE_MS)
 
 
-async def test_a_lost_connection_is_said_and_mended(chromium: str, clip: Path) -> None:
+async def test_a_lost_connection_is_said_and_mended(chromium: str, camera_clip: Path) -> None:
     async with (
         served() as client,
-        chromium_with_camera(chromium, clip) as browser,
+        chromium_with_camera(chromium, camera_clip) as browser,
         opened(client, browser) as page,
     ):
         await start(page)
@@ -269,14 +256,14 @@ def wardrobe(shared_data: Path) -> Any:
 
 
 @pytest.mark.long
-async def test_a_browser_sends_fewer_pictures_when_it_is_asked_to(chromium: str, clip: Path) -> None:
+async def test_a_browser_sends_fewer_pictures_when_it_is_asked_to(chromium: str, camera_clip: Path) -> None:
     def slow(rgb_HW3: Rgb, captured_s: float) -> StepResult:
         time.sleep(0.1)
         return negative(rgb_HW3)
 
     async with (
         served(loader=Loader(slow)) as client,
-        chromium_with_camera(chromium, clip) as browser,
+        chromium_with_camera(chromium, camera_clip) as browser,
         opened(client, browser) as page,
     ):
         await start(page)

@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 from playwright.async_api import Page
 
+from benchmarks.interop.extended import write_y4m
 from engines import Rgb, SwapSettings, detect_mark, load, own_payload
 from streamer.config import ServerConfig
 from tests.streamer.calls import served
-from tests.streamer.chromium import chromium_with_camera, write_y4m
+from tests.streamer.chromium import chromium_with_camera
 from tests.streamer.test_browser import wardrobe
 
 pytestmark = [pytest.mark.browser, pytest.mark.long, pytest.mark.timeout(180)]

@@ -26,9 +26,9 @@ runtime.onMessage.addListener((said, sender, answer) => {
 const ASKED = {
   async camera(_said, sender) {
     await ready;
-    const { on, hide, salt } = await settings();
+    const { on, hide, sound, salt } = await settings();
     const [id, group] = await Promise.all(["camera", "group"].map((what) => digest(`${salt} ${what} ${siteOf(sender)}`)));
-    return { on, hide, id, group };
+    return { on, hide, sound, id, group };
   },
   async trouble({ sentence }) {
     trouble = sentence;

@@ -40,7 +40,8 @@ function facing(wanted) {
   return { camera: "ours" };
 }
 
-function isScreen(video) {
+// Of sound too: what a program or tab shows or says is no camera and no microphone.
+export function isScreen(video) {
   const source = video.mandatory?.chromeMediaSource ?? video.mediaSource?.exact ?? video.mediaSource;
   return SCREENS.includes(source);
 }

@@ -10,11 +10,13 @@ const WATCH_MS = 200;
 const CHECK_MS = 800; // between two questions whether the server is there
 const RETRIES_MS = [250, 500, 1_000, 2_000, 4_000];
 const CAMERA_MS = 1_500; // between two looks whether the camera is back
+const STILL = "The browser holds your voice back until you click into the page.";
 const KEPT = ["width", "height", "frameRate", "aspectRatio", "resizeMode"];
 
 export class Hub {
   #link;
   #tell;
+  #voices;
   #tracks = new Map(); // id of a page's track -> {outlet, camera: a track of the real one, video: what was asked of it}
   #call = null;
   #screen = null;
@@ -30,9 +32,10 @@ export class Hub {
   #camera = null;
   #state = { state: "off", sentence: "" };
 
-  constructor(link, tell) {
+  constructor(link, tell, voices) {
     this.#link = link;
     this.#tell = tell;
+    this.#voices = voices;
     link.ontick = () => this.#tick();
   }
 
@@ -57,9 +60,11 @@ export class Hub {
       stream = await realCamera({ video, audio });
       const [real] = stream.getVideoTracks();
       await (this.#starting ??= this.#begin(real));
+      const voices = await this.#voices.take(stream.getAudioTracks());
       const track = this.#add(real, video);
-      const tracks = [...stream.getAudioTracks(), this.#tracks.get(track).outlet.track];
-      return { said: { track, muted: real.muted, ...this.#facts(real) }, stream: new MediaStream(tracks) };
+      const given = [...voices.map((voice) => voice.track), this.#tracks.get(track).outlet.track];
+      const facts = { track, kind: "video", muted: real.muted, ...this.#facts(real) };
+      return { said: { tracks: [facts, ...voices.flatMap((voice) => voice.facts ?? [])] }, stream: new MediaStream(given) };
     } catch (error) {
       for (const track of stream?.getTracks() ?? []) track.stop();
       this.#link.tell({ kind: "trouble", sentence: error.message });
@@ -109,6 +114,7 @@ export class Hub {
     for (const id of [...this.#tracks.keys()]) this.#endTrack(id);
     this.#hangUp();
     this.#feed = null;
+    this.#voices.follow(0);
     this.#link.close();
   }
 
@@ -293,7 +299,9 @@ export class Hub {
   #hear(call, numbers) {
     const ages = call.ages.quantiles(performance.now());
     const { p50, p95 } = ages ?? numbers.age_ms;
-    this.#say("live", trouble(numbers), { p50, p95, whole: ages !== null, engine: numbers.engine, identity: numbers.identity, showing: numbers.showing });
+    if (ages) this.#voices.follow(p50);
+    const held = this.#voices.heldMs;
+    this.#say("live", this.#voices.isStill ? STILL : trouble(numbers), { held, p50, p95, whole: ages !== null, engine: numbers.engine, identity: numbers.identity, showing: numbers.showing });
   }
 
   #say(state, sentence = "", more = {}) {

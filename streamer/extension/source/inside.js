@@ -3,35 +3,43 @@
 import { offerChannel } from "./channel.js";
 import { Hub } from "./hub.js";
 import { Link } from "./link.js";
+import { Voices } from "./voices.js";
 
 if (globalThis.navigator?.mediaDevices) begin();
 
 function begin() {
   const link = new Link();
-  const hub = new Hub(link, (said) => tell(said));
+  const voices = new Voices((said) => tell(said));
+  const hub = new Hub(link, (said) => tell(said), voices);
+  const whose = ({ track }) => (voices.has(track) ? voices : hub);
   let shown = "";
 
   const answers = {
     async camera() {
       const camera = await link.camera();
       shown = key(camera);
+      voices.allow(camera.on && camera.sound);
       return { said: { ...camera, open: hub.isOpen, capabilities: hub.capabilities } };
     },
-    open: (wanted) => hub.open(wanted),
-    apply: ({ track, video }) => hub.apply(track, video),
-    clone: ({ track }) => hub.clone(track),
-    stop: ({ track }) => hub.stop(track),
+    open: (wanted) => (wanted.video ? hub : voices).open(wanted),
+    apply: ({ track, wanted }) => whose({ track }).apply(track, wanted),
+    clone: ({ track }) => whose({ track }).clone(track),
+    stop: ({ track }) => whose({ track }).stop(track),
     theirs: () => link.tell({ kind: "theirs" }),
   };
   const tell = offerChannel((what, said) => answers[what](said));
 
   link.onsettings = (camera) => {
     if (!camera.on) hub.end();
+    voices.allow(camera.on && camera.sound);
     if (shown === "" || shown === key(camera)) return; // a page that never asked needs not know
     shown = key(camera);
     tell({ kind: "devices" });
   };
-  globalThis.addEventListener("pagehide", () => hub.end());
+  globalThis.addEventListener("pagehide", () => {
+    hub.end();
+    voices.end();
+  });
 }
 
 function key({ on, hide }) {

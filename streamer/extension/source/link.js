@@ -16,7 +16,7 @@ export class Link {
     });
   }
 
-  // {on, hide, id, group} for this frame. When the extension was replaced, what was true before holds on.
+  // {on, hide, sound, id, group} for this frame. When the extension was replaced, what was true before holds on.
   async camera() {
     try {
       this.#known = await runtime.sendMessage({ kind: "camera" });

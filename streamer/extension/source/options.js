@@ -20,7 +20,7 @@ async function save() {
     throw new Error("The browser does not let the extension reach that server.");
   }
   const kept = new Promise((resolve) => port.onMessage.addListener(resolve));
-  port.postMessage({ ...where, hide: $("hide").checked });
+  port.postMessage({ ...where, hide: $("hide").checked, sound: $("sound").checked });
   await kept;
   await fill();
   say("Trying…");
@@ -31,10 +31,11 @@ async function save() {
 }
 
 async function fill() {
-  const { server, token, hide } = await settings();
+  const { server, token, hide, sound } = await settings();
   $("server").value = server;
   $("token").value = token;
   $("hide").checked = hide;
+  $("sound").checked = sound;
 }
 
 $("form").addEventListener("submit", (event) => {

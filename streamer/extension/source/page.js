@@ -2,7 +2,7 @@
 // camera's pictures, the connection to the server) is in the extension's world; here is only what a page may see.
 
 import { getter, takeChannel } from "./channel.js";
-import { choose, list, sizesOf } from "./choose.js";
+import { choose, isScreen, list, sizesOf } from "./choose.js";
 
 const NAME = "vividstream";
 const OFF = { on: false };
@@ -27,19 +27,20 @@ function wrap(media) {
     async apply(track, constraints) {
       const wanted = plain(constraints) ?? {};
       const facts = ours(track);
-      const other = ["deviceId", "groupId", "facingMode"].find((name) => {
+      const names = facts.kind === "video" ? ["deviceId", "groupId", "facingMode"] : []; // a microphone is the browser's to judge
+      const other = names.find((name) => {
         const exact = list(wanted[name]?.exact);
         return exact.length > 0 && !exact.includes(facts.settings[name]);
       });
       if (other) throw overconstrained(other);
-      const { said } = await ask("apply", { track: idOf(track), video: sizesOf(wanted) }).catch(refuse);
+      const { said } = await ask("apply", { track: idOf(track), wanted: facts.kind === "video" ? sizesOf(wanted) : wanted }).catch(refuse);
       Object.assign(facts, said, { constraints: wanted });
     },
     clone(track) {
       const answered = askNow("clone", { track: idOf(track) });
-      if (!answered) return null; // the extension has gone, and its tracks have ended
+      if (!answered) return null; // it has ended
       tracks.set(answered.said.track, { ...structuredClone(ours(track)), ...answered.said });
-      const [copy] = answered.stream.getVideoTracks();
+      const [copy] = answered.stream.getTracks();
       copy.enabled = track.enabled;
       return copy;
     },
@@ -52,8 +53,10 @@ function wrap(media) {
 function wrapDevices(media, { ask, adopt }) {
   const { enumerateDevices, getUserMedia } = MediaDevices.prototype;
   const enumerate = () => enumerateDevices.call(media);
+  let met = false; // the page has to do with cameras, so its microphone is to be in step with ours
 
   async function devices() {
+    met = true;
     const [all, camera] = await Promise.all([enumerate(), ask("camera").then(({ said }) => said, () => OFF)]);
     if (!camera.on) return all;
     const real = all.filter(({ kind }) => kind === "videoinput");
@@ -66,7 +69,11 @@ function wrapDevices(media, { ask, adopt }) {
 
   async function open(constraints) {
     const wanted = plain(constraints);
-    if (!wanted?.video) return getUserMedia.call(media, constraints);
+    if (!wanted?.video) {
+      const held = wanted?.audio && met && !isScreen(wanted.audio) && (await ask("camera").then(({ said }) => said.on && said.sound, () => false));
+      return held ? given({ audio: wanted.audio }, wanted) : getUserMedia.call(media, constraints);
+    }
+    met = true;
     const camera = (await ask("camera").catch(refuse)).said;
     const real = (await enumerate()).filter(({ kind }) => kind === "videoinput");
     const ids = real.flatMap(({ deviceId, groupId }) => [deviceId, groupId]).filter((id) => id !== "");
@@ -77,9 +84,16 @@ function wrapDevices(media, { ask, adopt }) {
       if (chosen.real) ask("theirs").catch(() => {}); // so that the popup says it
       return stream;
     }
-    const asked = { video: sizesOf(wanted.video), audio: wanted.audio ?? false };
+    return given({ video: sizesOf(wanted.video), audio: wanted.audio ?? false }, wanted);
+  }
+
+  // What the extension opens, as the page may know it.
+  async function given(asked, wanted) {
     const { said, stream } = await ask("open", asked).catch(refuse);
-    adopt({ ...said, constraints: wanted.video === true ? {} : wanted.video });
+    for (const facts of said.tracks) {
+      const constraints = wanted[facts.kind] === true ? {} : wanted[facts.kind];
+      adopt({ ...(facts.kind === "video" && { label: NAME }), ...facts, constraints });
+    }
     return stream;
   }
 
@@ -153,7 +167,7 @@ function wrapTracks(ours, { stop, apply, clone }) {
       return (ours(this) && clone(this)) || native.clone.call(this);
     },
   });
-  replaceGetter(Track, "label", (track) => (ours(track) ? NAME : native.labelOf(track)));
+  replaceGetter(Track, "label", (track) => ours(track)?.label ?? native.labelOf(track));
   replaceGetter(Track, "muted", (track) => ours(track)?.muted ?? native.mutedOf(track));
 
   const { clone: cloneStream } = MediaStream.prototype;

@@ -29,6 +29,8 @@ function show() {
   $("notice").hidden = words === "";
   $("age").hidden = !(on && call?.p50);
   $("p50").textContent = call?.p50 ? `${Math.round(call.p50)} ms` : "–";
+  $("voice").hidden = typeof call?.held !== "number";
+  $("held").textContent = `${call?.held} ms`;
   $("p95").textContent = call?.p95 ? `${Math.round(call.p95)} ms` : "–";
 }
 

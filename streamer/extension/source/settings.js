@@ -1,7 +1,7 @@
 // What the extension keeps: only its own pages and its background may read it, no page and no content script.
 
 const { storage } = globalThis.browser ?? globalThis.chrome;
-const DEFAULTS = { on: true, hide: false, server: "http://127.0.0.1:8080", token: "", identity: null, salt: "" };
+const DEFAULTS = { on: true, hide: false, sound: true, server: "http://127.0.0.1:8080", token: "", identity: null, salt: "" };
 const LOOPBACK = ["localhost", "127.0.0.1", "[::1]"];
 
 // At the first start: what `vividstream extension` was told.

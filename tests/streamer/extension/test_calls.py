@@ -14,13 +14,13 @@ import pytest
 from aiohttp.test_utils import TestClient
 from playwright.async_api import BrowserContext, Page, expect
 
+from benchmarks.interop.extended import extended, popup_of, shown
 from engines import Rgb, SwapSettings, load
 from streamer.app import ROOM
 from streamer.config import ServerConfig
 from tests.streamer.calls import Loader, negative, served
-from tests.streamer.chromium import write_y4m
-from tests.streamer.extension.browsers import TOKEN, extended, pages, popup_of, shown, written
-from tests.streamer.faces import RAW, RawFace, clip_pictures, face_box
+from tests.streamer.extension.browsers import TOKEN, pages, written
+from tests.streamer.faces import RAW, RawFace
 from tests.streamer.test_browser import faces_in, wardrobe
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
@@ -50,19 +50,6 @@ KNOCK = """() => {
 }"""
 LABELS = """() => navigator.mediaDevices.enumerateDevices().then(
   (all) => all.filter(({ kind }) => kind === "videoinput").map(({ label }) => label))"""
-
-
-@pytest.fixture(scope="module")
-def clip(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    y4m = tmp_path_factory.mktemp("camera") / "camera.y4m"
-    write_y4m(shared_data / "clips" / "single_face.mp4", y4m)
-    return y4m
-
-
-@pytest.fixture(scope="module")
-def raw(shared_data: Path) -> RawFace:
-    pictures = clip_pictures(shared_data / "clips" / "single_face.mp4")
-    return RawFace.of(pictures, face_box(pictures))
 
 
 @dataclass
@@ -108,7 +95,14 @@ def is_card(picture: Rgb) -> bool:
 
 @asynccontextmanager
 async def meeting(
-    chromium: str, clip: Path, raw: RawFace, tmp_path: Path, name: str, *, real: Path | None = None, **more: Any
+    chromium: str,
+    camera_clip: Path,
+    raw_face: RawFace,
+    tmp_path: Path,
+    name: str,
+    *,
+    real: Path | None = None,
+    **more: Any,
 ) -> AsyncIterator[Meeting]:
     """The page `name` with the extension, and the other side. `real`: with the proxy engine, its data there."""
     swap = SwapSettings(engine="proxy") if real else SwapSettings()
@@ -116,20 +110,20 @@ async def meeting(
     makes: tuple[Any, Any] = (load, wardrobe(real)) if real else (Loader(negative), None)
     async with served(config, *makes) as client, pages() as at:
         extension = written(tmp_path / "extension", str(client.make_url("")).rstrip("/"))
-        async with extended(chromium, extension, clip, **more) as context:
+        async with extended(chromium, extension, camera_clip, **more) as context:
             other, page = await context.new_page(), await context.new_page()
             said: list[str] = []
             page.on("pageerror", lambda error: said.append(str(error)))
             await other.goto(f"{at}/other.html")
             await page.goto(f"{at}/{name}.html")
-            yield Meeting(context, client, page, other, raw)
+            yield Meeting(context, client, page, other, raw_face)
             assert said == []
 
 
 async def test_a_page_like_meet_sends_the_other_face_and_never_the_real_one(
-    chromium: str, clip: Path, raw: RawFace, tmp_path: Path
+    chromium: str, camera_clip: Path, raw_face: RawFace, tmp_path: Path
 ) -> None:
-    async with meeting(chromium, clip, raw, tmp_path, "meet") as call:
+    async with meeting(chromium, camera_clip, raw_face, tmp_path, "meet") as call:
         green = await call.page.evaluate("greenRoom()")
         assert green["kinds"] == ["audio", "video"]
         assert green["labels"][0] == "vividstream"
@@ -151,8 +145,10 @@ async def test_a_page_like_meet_sends_the_other_face_and_never_the_real_one(
 
 
 @pytest.mark.long
-async def test_a_page_like_jitsi_mutes_and_unmutes(chromium: str, clip: Path, raw: RawFace, tmp_path: Path) -> None:
-    async with meeting(chromium, clip, raw, tmp_path, "jitsi") as call:
+async def test_a_page_like_jitsi_mutes_and_unmutes(
+    chromium: str, camera_clip: Path, raw_face: RawFace, tmp_path: Path
+) -> None:
+    async with meeting(chromium, camera_clip, raw_face, tmp_path, "jitsi") as call:
         settings = await call.page.evaluate("join('vividstream')")
         assert settings["height"] <= 720
         await call.until(call.swapped)
@@ -165,9 +161,9 @@ async def test_a_page_like_jitsi_mutes_and_unmutes(chromium: str, clip: Path, ra
 
 @pytest.mark.long
 async def test_the_proxy_engines_face_is_what_the_other_side_sees(
-    chromium: str, clip: Path, raw: RawFace, tmp_path: Path, shared_data: Path
+    chromium: str, camera_clip: Path, raw_face: RawFace, tmp_path: Path, shared_data: Path
 ) -> None:
-    async with meeting(chromium, clip, raw, tmp_path, "meet", real=shared_data) as call:
+    async with meeting(chromium, camera_clip, raw_face, tmp_path, "meet", real=shared_data) as call:
         await call.page.evaluate("join('vividstream', 640, 360, 8)")  # few pictures, for a machine with other work
         pictures: list[Rgb] = []
         async with asyncio.timeout(2 * COMES_S):
@@ -178,9 +174,9 @@ async def test_the_proxy_engines_face_is_what_the_other_side_sees(
 
 
 async def test_when_the_server_goes_the_standby_picture_comes_and_then_the_face_again(
-    chromium: str, clip: Path, raw: RawFace, tmp_path: Path
+    chromium: str, camera_clip: Path, raw_face: RawFace, tmp_path: Path
 ) -> None:
-    async with meeting(chromium, clip, raw, tmp_path, "meet") as call:
+    async with meeting(chromium, camera_clip, raw_face, tmp_path, "meet") as call:
         await call.page.evaluate("join('vividstream')")
         await call.until(call.swapped)
         track = "JSON.stringify([stream.getVideoTracks()[0].id, stream.getVideoTracks()[0].readyState])"
@@ -193,8 +189,10 @@ async def test_when_the_server_goes_the_standby_picture_comes_and_then_the_face_
 
 
 @pytest.mark.long
-async def test_constraints_and_the_real_camera(chromium: str, clip: Path, raw: RawFace, tmp_path: Path) -> None:
-    async with meeting(chromium, clip, raw, tmp_path, "meet") as call:
+async def test_constraints_and_the_real_camera(
+    chromium: str, camera_clip: Path, raw_face: RawFace, tmp_path: Path
+) -> None:
+    async with meeting(chromium, camera_clip, raw_face, tmp_path, "meet") as call:
         asked = call.page.evaluate
         assert await asked(ASKED, {"deviceId": "a camera that is gone"}) == "vividstream"
         assert (await asked(ASKED, {"width": {"exact": 5000}}))["constraint"] == "width"
@@ -203,7 +201,7 @@ async def test_constraints_and_the_real_camera(chromium: str, clip: Path, raw: R
             "navigator.mediaDevices.enumerateDevices().then((all) => all.find(({ kind, label }) => "
             "kind === 'videoinput' && label !== 'vividstream').deviceId)"
         )
-        assert str(clip) in await asked(ASKED, {"deviceId": {"exact": real}}), "who chooses it gets it"
+        assert str(camera_clip) in await asked(ASKED, {"deviceId": {"exact": real}}), "who chooses it gets it"
         popup = await popup_of(call.context)
         await expect(popup.get_by_role("alert")).to_contain_text("shows your real camera")
         await popup.get_by_role("switch").uncheck()
@@ -220,8 +218,10 @@ async def test_constraints_and_the_real_camera(chromium: str, clip: Path, raw: R
 
 
 @pytest.mark.long
-async def test_what_is_wrong_is_said_in_one_sentence(chromium: str, clip: Path, raw: RawFace, tmp_path: Path) -> None:
-    async with meeting(chromium, clip, raw, tmp_path, "meet") as call:
+async def test_what_is_wrong_is_said_in_one_sentence(
+    chromium: str, camera_clip: Path, raw_face: RawFace, tmp_path: Path
+) -> None:
+    async with meeting(chromium, camera_clip, raw_face, tmp_path, "meet") as call:
         popup = await popup_of(call.context)
         for changed, sentence in (
             ({"token": "a-token-that-is-wrong"}, "does not take this token"),
@@ -263,9 +263,9 @@ async def test_no_camera_and_no_permission(chromium: str, tmp_path: Path) -> Non
 
 @pytest.mark.long
 async def test_a_permission_that_is_taken_back_ends_the_track(
-    chromium: str, clip: Path, raw: RawFace, tmp_path: Path
+    chromium: str, camera_clip: Path, raw_face: RawFace, tmp_path: Path
 ) -> None:
-    async with meeting(chromium, clip, raw, tmp_path, "jitsi", allowed=False) as call:
+    async with meeting(chromium, camera_clip, raw_face, tmp_path, "jitsi", allowed=False) as call:
         site = "/".join(call.page.url.split("/")[:3])
         await call.context.grant_permissions(["camera", "microphone"], origin=site)
         await call.page.reload()
@@ -280,9 +280,9 @@ async def test_a_permission_that_is_taken_back_ends_the_track(
 
 
 async def test_pages_do_not_see_the_token_and_get_nothing_else_from_the_server(
-    chromium: str, clip: Path, raw: RawFace, tmp_path: Path
+    chromium: str, camera_clip: Path, raw_face: RawFace, tmp_path: Path
 ) -> None:
-    async with meeting(chromium, clip, raw, tmp_path, "meet") as call:
+    async with meeting(chromium, camera_clip, raw_face, tmp_path, "meet") as call:
         await call.page.evaluate(SPY)
         await call.page.evaluate(ASKED, True)
         assert await call.page.evaluate("heard") == [], "the page's own world takes no part"

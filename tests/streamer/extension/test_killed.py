@@ -5,54 +5,26 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from playwright.async_api import expect
 
-from tests.streamer.chromium import write_y4m
-from tests.streamer.extension.browsers import TOKEN, extended, pages, popup_of, shown, written
+from benchmarks.interop.extended import extended, free_port, popup_of, serving, shown
+from tests.streamer.extension.browsers import TOKEN, pages, written
 from tests.streamer.extension.test_calls import is_card
-from tests.streamer.faces import RAW, RawFace, clip_pictures, face_box
+from tests.streamer.faces import RAW, RawFace
 
 pytestmark = [pytest.mark.browser, pytest.mark.long, pytest.mark.timeout(300)]
 
-READY_S = 90.0
-
-
-@contextmanager
-def serving(port: int) -> Iterator[subprocess.Popen[str]]:
-    """`vividstream serve` with the proxy engine, ready."""
-    command = [sys.executable, "-m", "streamer", "serve", "--engine", "proxy", "--port", str(port)]
-    environment = {**os.environ, "VIVIDSTREAM_SERVE_TOKEN": TOKEN}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-    try:
-        assert process.stdout is not None
-        assert "ready" in process.stdout.readline()
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
 
 async def test_a_killed_server_leaves_the_standby_picture_and_comes_back(
-    chromium: str, shared_data: Path, tmp_path: Path
+    chromium: str, camera_clip: Path, raw_face: RawFace, tmp_path: Path
 ) -> None:
-    film = shared_data / "clips" / "single_face.mp4"
-    write_y4m(film, tmp_path / "camera.y4m")
-    pictures = clip_pictures(film)
-    raw = RawFace.of(pictures, face_box(pictures))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     extension = written(tmp_path / "extension", f"http://127.0.0.1:{port}")
-    async with pages() as at, extended(chromium, extension, tmp_path / "camera.y4m") as context:
+    async with pages() as at, extended(chromium, extension, camera_clip) as context:
         other, page = await context.new_page(), await context.new_page()
         await other.goto(f"{at}/other.html")
         await page.goto(f"{at}/meet.html")
@@ -63,11 +35,11 @@ async def test_a_killed_server_leaves_the_standby_picture_and_comes_back(
             while time.monotonic() < until_s:
                 picture = await shown(other)
                 if picture is not None:
-                    assert raw.likeness(picture) < RAW, "the real face"
+                    assert raw_face.likeness(picture) < RAW, "the real face"
                     found.append(is_card(picture))
             return found
 
-        with serving(port) as first:
+        with serving(port, "proxy", TOKEN) as first:
             await page.evaluate("join('vividstream')")
             popup = await popup_of(context)
             await page.bring_to_front()
@@ -78,7 +50,7 @@ async def test_a_killed_server_leaves_the_standby_picture_and_comes_back(
             assert all(await looks(3)), "something else than the standby picture"
             await expect(popup.locator("body")).to_have_attribute("data-state", "lost")
             await expect(popup.get_by_role("alert")).to_contain_text("cannot be reached")
-        with serving(port):
+        with serving(port, "proxy", TOKEN):
             await expect(popup.locator("body")).to_have_attribute("data-state", "live", timeout=30_000)
             await looks(3)
             await asyncio.wait_for(page.evaluate("stream.getVideoTracks()[0].stop()"), 5)
