@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+import subprocess
 import textwrap
 from collections.abc import Iterator, Mapping
 from datetime import date
@@ -144,8 +146,8 @@ def _text(text: str) -> str:
 def manual_command(context: click.Context, folder: Path) -> None:
     """Write man pages into FOLDER: vividstream.1, and one of each command.
 
-    They are made of what is installed, so commands of other packages have theirs too. A folder in which man looks is
-    ~/.local/share/man/man1, or /usr/local/share/man/man1 for everybody.
+    They are made of what is installed, so commands of other packages have theirs too. For everybody FOLDER is
+    /usr/local/share/man/man1; for one person ~/.local/share/man/man1, where man looks once ~/.local/bin is in PATH.
     """
     written: Mapping[str, str] = pages(context.find_root().command)
     try:
@@ -154,4 +156,15 @@ def manual_command(context: click.Context, folder: Path) -> None:
             (folder / name).write_text(text, encoding="utf-8")
     except OSError as error:
         raise SettingError(f"{error.filename or folder} cannot be written: {error.strerror}") from error
-    click.echo(f"{folder}: {len(written)} pages; `man vividstream` shows the first where man looks there")
+    click.echo(f"{folder}: {len(written)} pages; `{how_to_read(folder)}` shows the first")
+
+
+def how_to_read(folder: Path) -> str:
+    """The command that shows a page of this folder, as man finds it here."""
+    above = folder.resolve().parent
+    try:
+        ran = subprocess.run(["manpath", "-q"], capture_output=True, text=True, timeout=5, check=False)
+        places = [Path(one).resolve() for one in ran.stdout.strip().split(":") if one]
+    except (OSError, subprocess.TimeoutExpired):
+        places = []
+    return "man vividstream" if above in places else shlex.join(["man", "-M", str(above), "vividstream"])

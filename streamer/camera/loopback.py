@@ -170,7 +170,7 @@ def how_to_load(path: str) -> str:
     if not devices.module_loaded():
         return (
             f"the module v4l2loopback is not loaded; `{load_command(path)}` "
-            "(Debian, Ubuntu: `sudo apt install v4l2loopback-dkms` first)"
+            "(Debian, Ubuntu: `sudo apt install v4l2loopback-dkms` first; where that fails, `vividstream doctor`)"
         )
     others = [device.path for device in devices.devices() if device.is_loopback]
     if others:

@@ -12,7 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
-from engines import MediaError
+from engines import MediaError, SettingError
 from streamer.capture.microphone import Microphone
 from streamer.capture.picture import CapturedPicture, CapturedSound
 from streamer.mailbox import Latest
@@ -301,7 +301,8 @@ def open_source(what: str, wish: Wish | None = None, loop: bool = False, microph
 
     Nothing is opened yet; `Source.start` does, and says what is wrong. What is neither a number, a device, a file that
     is there, nor an address, is taken for a camera's name unless it looks like a file's. `microphone`: ALSA's name of
-    the one that is heard beside a camera ("default"); a file and a stream bring their own sound.
+    the one that is heard beside a camera ("default"); a file and a stream bring their own sound, and to ask for another
+    there raises SettingError.
     """
     from streamer.capture.camera import CameraMedium
     from streamer.capture.film import FilmMedium, is_address
@@ -310,5 +311,10 @@ def open_source(what: str, wish: Wish | None = None, loop: bool = False, microph
     is_camera = what.isdigit() or what.startswith("/dev/")
     looks_like_file = path.exists() or path.suffix != "" or "/" in what
     if is_address(what) or (looks_like_file and not is_camera):
+        if microphone is not None:
+            raise SettingError(
+                f'the microphone "{microphone}" is heard beside a camera only, and {what.split("?")[0]} is a file or a '
+                "stream; its own sound: --sound source, no sound: --sound none"
+            )
         return Source(FilmMedium(what, loop), wish)
     return Source(CameraMedium(what), wish, Microphone(microphone) if microphone else None)

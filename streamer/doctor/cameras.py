@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from streamer.v4l2.devices import Mode  # needs fcntl: imported on Linux only
 
 DEVICES = Path("/dev")
+SOURCES = Path("/usr/src")  # of modules that are built for each kernel
+USB = Path("/sys/bus/usb/devices")
+VIDEO_CLASS = "0e"  # of a USB interface
 MODPROBE = (Path("/etc/modprobe.d"), Path("/usr/lib/modprobe.d"))
 AT_BOOT = (Path("/etc/modules"), Path("/etc/modules-load.d"))
 PLAIN_LINUX = "on Linux only"
@@ -56,7 +59,33 @@ def cameras(config: DoctorSettings) -> Iterator[Found]:
         finally:
             os.close(fd)
     if not seen:
-        yield fail("no camera: connect one, then look here again (a file or an address can stand in)", "lsusb")
+        yield _no_camera()
+
+
+def _no_camera() -> Found:
+    """What stands in for it, or what keeps one on the bus from being one."""
+    connected = usb_cameras()
+    if connected:
+        says = f"{', '.join(connected)} is connected by USB, and this kernel has made no camera of it"
+        return fail(says, "sudo modprobe uvcvideo || sudo apt install linux-image-amd64")
+    again = quoted("vividstream", "doctor", "--only", "cameras")
+    return fail("no camera: connect one, then look again (a video file or an address can stand in: --source)", again)
+
+
+def usb_cameras() -> list[str]:
+    """Names of devices on the USB that say they are cameras, whether a driver took them or not."""
+    found = []
+    for kind in sorted(USB.glob("*:*/bInterfaceClass")):
+        try:
+            if kind.read_text(encoding="ascii").strip() != VIDEO_CLASS:
+                continue
+            product = USB / kind.parent.name.partition(":")[0] / "product"
+            name = product.read_text(encoding="utf-8", errors="replace").strip()
+        except OSError:
+            continue
+        if name not in found:
+            found.append(name)
+    return found
 
 
 def _camera(path: str, name: str, known: Sequence[Mode]) -> Found:
@@ -110,6 +139,10 @@ def loopback(config: DoctorSettings) -> Iterator[Found]:
         if installed_module():
             yield from _secure_boot()
             yield fail("the module v4l2loopback is installed and not loaded", load_command())
+        elif any(SOURCES.glob("v4l2loopback-*")):
+            kernel = os.uname().release
+            build = f"sudo apt install linux-headers-{kernel} && sudo dkms autoinstall && {load_command()}"
+            yield fail(f"v4l2loopback is installed, but not built for the kernel that runs ({kernel})", build)
         else:
             install = f"sudo apt install v4l2loopback-dkms && {load_command()}"
             yield fail("the module v4l2loopback is not installed: no /dev/video can be written to", install)

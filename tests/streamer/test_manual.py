@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -76,3 +78,15 @@ def test_a_folder_that_cannot_be_is_one_sentence(tmp_path: Path, capsys: pytest.
     with pytest.raises(SystemExit):
         cli.main(["manual", str(tmp_path / "file" / "man1")])
     assert "cannot be written" in capsys.readouterr().err
+
+
+def test_the_command_that_it_names_shows_the_page(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    if shutil.which("man") is None:
+        lacking("man")
+    cli.main(["manual", str(tmp_path / "man1")])
+    told = re.search("`(.*)`", capfd.readouterr().out)
+    assert told is not None
+    shown = subprocess.run(
+        shlex.split(told[1]), capture_output=True, text=True, timeout=60, env={**os.environ, "MANPAGER": "cat"}
+    )
+    assert "VIVIDSTREAM" in shown.stdout, shown.stderr

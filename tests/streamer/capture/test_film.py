@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engines import MediaError
+from engines import MediaError, SettingError
 from streamer.capture.picture import SOUND_SAMPLES, CapturedPicture, CapturedSound, inside
 from streamer.capture.source import Source, SourceState, open_source
 from streamer.mailbox import Latest
@@ -191,3 +191,12 @@ def test_a_film_is_read_over_http(clip: Path) -> None:
     finally:
         server.shutdown()
         server.server_close()
+
+
+@pytest.mark.parametrize("what", ["clip.mp4", "rtsp://127.0.0.1/secret?token=hidden"])
+def test_a_microphone_beside_a_file_is_refused_in_a_sentence(what: str) -> None:
+    """Nothing would be heard of it, and the file's own sound would go out instead."""
+    with pytest.raises(SettingError, match='the microphone "hw:9" is heard beside a camera only') as refused:
+        open_source(what, microphone="hw:9")
+    assert "--sound source" in str(refused.value)
+    assert "hidden" not in str(refused.value)

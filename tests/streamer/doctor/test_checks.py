@@ -362,3 +362,32 @@ def test_identities_are_those_of_the_folder() -> None:
     with tempfile.TemporaryDirectory() as folder:
         found = only(people.identities(DoctorSettings(identities_dir=Path(folder))))
     assert found.facts["names"] == list(IdentityStore(None).built_in())
+
+
+def test_a_camera_on_the_bus_that_no_driver_took_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, kind in (("1-2:1.0", "0e"), ("1-2:1.1", "0e"), ("1-3:1.0", "03")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "bInterfaceClass").write_text(f"{kind}\n", encoding="ascii")
+    for name, product in (("1-2", "HD Pro Webcam"), ("1-3", "a mouse")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "product").write_text(f"{product}\n", encoding="utf-8")
+    monkeypatch.setattr(cameras, "USB", tmp_path)
+    monkeypatch.setattr(cameras, "DEVICES", tmp_path)
+    found = only(cameras.cameras(DoctorSettings()))
+    assert found.verdict is Verdict.FAIL
+    assert found.says.startswith("HD Pro Webcam is connected by USB")
+    assert "uvcvideo" in found.mend
+    monkeypatch.setattr(cameras, "USB", tmp_path / "none")
+    assert only(cameras.cameras(DoctorSettings())).mend == "vividstream doctor --only cameras"
+
+
+def test_a_module_that_was_not_built_for_this_kernel_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from streamer.v4l2 import devices
+
+    monkeypatch.setattr(devices, "MODULE", tmp_path / "not loaded")
+    monkeypatch.setattr(cameras, "SOURCES", tmp_path)
+    assert "sudo apt install v4l2loopback-dkms" in only(cameras.loopback(DoctorSettings())).mend
+    (tmp_path / "v4l2loopback-0.12.7").mkdir()
+    found = only(cameras.loopback(DoctorSettings()))
+    assert os.uname().release in found.says
+    assert "sudo dkms autoinstall" in found.mend
