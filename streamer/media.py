@@ -48,8 +48,16 @@ class Turn:
 
     @classmethod
     def of(cls, picture: av.VideoFrame) -> Turn:
-        """Reads the display matrix: x' = a x + c y, y' = b x + d y; phones store only quarter turns and mirrors."""
-        side_data = picture.side_data.get(Type.DISPLAYMATRIX.name)
+        """Reads the display matrix: x' = a x + c y, y' = b x + d y; phones store only quarter turns and mirrors.
+
+        Beside facts of a kind that PyAV has no name for (the EXIF of a JPEG) the matrix cannot be reached; its angle
+        can, a mirror cannot.
+        """
+        try:
+            side_data = picture.side_data.get(Type.DISPLAYMATRIX.name)
+        except ValueError:
+            quarters = round(picture.rotation / 90) % 4
+            return cls(quarters % 2 == 1, quarters in (2, 3), quarters in (1, 2))
         if not isinstance(side_data, SideData):
             return cls()
         a, b, _, c, d = (int(value) for value in np.frombuffer(bytes(side_data), np.int32)[:5])

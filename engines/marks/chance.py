@@ -21,9 +21,9 @@ from engines.marks.payload import PAYLOAD_BITS
 
 BOUND_LOG10 = math.log10(3.178)
 WORDS_LOG10 = PAYLOAD_BITS * math.log10(2)
-# To be marked: by known chips, the code or both together; where an uncropped mark lies or anywhere; on the mean of all
-# frames or on what stands still. Each way is given an equal share of the alarm.
-WAYS = 3 * 2 * 2
+# To be marked: by known chips, the code or both together; where an uncropped mark lies or anywhere, on the mean of all
+# frames or on what stands still, or in turned frames. Each way is given an equal share of the alarm.
+WAYS = 3 * (2 * 2 + 1)
 ALARM = 1e-6  # false alarms a clip
 _OF_KNOWN, _OF_CODE = math.sqrt(SYNC_CHIPS / CHIPS), math.sqrt(1 - SYNC_CHIPS / CHIPS)
 

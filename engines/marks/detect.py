@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -236,6 +236,7 @@ class Finding:
     bit_errors            share of the code's bits that arrived wrong; None where there is no payload
     scale                 size of the mark over that in an uncropped frame of this size
     mirrored              whether it was found mirrored
+    turned                degrees, anticlockwise, by which the pictures have to be turned to lie as the mark does
     why                   one sentence for a person
     """
 
@@ -247,6 +248,7 @@ class Finding:
     bit_errors: float | None = None
     scale: float = 1.0
     mirrored: bool = False
+    turned: int = 0
     score: float = 0.0
     why: str = ""
 
@@ -385,8 +387,8 @@ def _judged(places: list[Place], looks: int, frames: int) -> Finding:
         errors if marked else None,
         best.scale,
         best.mirrored,
-        best.score,
-        why,
+        score=best.score,
+        why=why,
     )
 
 
@@ -411,6 +413,14 @@ def detect_mark(frames: Iterable[Rgb], most_frames: int = MOST_FRAMES, search: b
         still_HW = standing_still(gathered.at_most(STILL_PX))
         if still_HW is not None:
             found = _better(found, _looked(still_HW, len(gathered.luma), search))
+    return found if found.marked else _turned(mean_HW, found)
+
+
+def _turned(mean_HW: Floats, found: Finding) -> Finding:
+    """As a phone that is held across stores it, and says so or does not: whole frames, turned by quarters."""
+    for quarters in (1, 2, 3):
+        upright = aligned(np.ascontiguousarray(np.rot90(mean_HW, quarters)))
+        found = _better(found, replace(_judged([upright], 3 * ALIGNED_LOOKS, found.frames), turned=90 * quarters))
     return found
 
 

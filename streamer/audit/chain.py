@@ -102,7 +102,9 @@ def read_line(line: bytes, head: Head, public: str) -> dict[str, object]:
 
 
 def read_all(lines: Iterable[bytes], public: str, head: Head) -> tuple[list[dict[str, object]], Head]:
-    """All lines, and where they end. Raises LineFault at the first that is wrong, or where some were cut off.
+    """All lines, each with its own sha256, and where they end.
+
+    Raises LineFault at the first that is wrong, or where some were cut off.
 
     Lines after the head are those of a process that ended before it could move the head; they must be right as well.
     """
@@ -110,8 +112,9 @@ def read_all(lines: Iterable[bytes], public: str, head: Head) -> tuple[list[dict
     here = Head()
     met = here == head
     for line in lines:
-        said.append(read_line(line, here, public))
+        values = read_line(line, here, public)
         here = here.after(line)
+        said.append({**values, "sha256": here.sha256})
         met = met or here == head
     if not met:
         why = "is missing: the log was cut off" if here.lines < head.lines else "is not where the head says"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from engines import IdentityStore, canonical
@@ -15,8 +17,13 @@ def audit_group() -> None:
 
 
 @audit_group.command("verify")
-def verify_command() -> None:
-    """Check every line of the audit log. Exit status 1, and which line, where one is not as it was written."""
+@click.argument("exports", nargs=-1, type=click.Path(path_type=Path))
+def verify_command(exports: tuple[Path, ...]) -> None:
+    """Check every line of the audit log. Exit status 1, and which line, where one is not as it was written.
+
+    EXPORTS: files that were written here. Each one's credentials name the line that was added for it, which has to be
+    there: so it is found, too, where log and head were both put back to what they were at an earlier time.
+    """
     audit = audit_log()
     said = audit.read()
     listed = IdentityStore(None).withdrawn()
@@ -24,8 +31,24 @@ def verify_command() -> None:
         facts = line["facts"]
         if line["event"] == "identity withdrawn" and isinstance(facts, dict) and facts.get("origin") not in listed:
             raise AuditFault(f"{audit.path}: line {line['number']} withdraws a consent that is not listed as withdrawn")
+    for path in exports:
+        _check_named(path, said, audit.path)
     ends = f", {said[0]['at']} to {said[-1]['at']}" if said else ""
     click.echo(f"{audit.path}: {len(said)} lines, each as it was written{ends}")
+
+
+def _check_named(path: Path, said: list[dict[str, object]], log_path: Path) -> None:
+    """Raises AuditFault where the line that a file's credentials name is not in the log."""
+    from streamer.credentials import read_credentials
+
+    if not path.is_file():
+        raise AuditFault(f"{path}: no such file")
+    credentials = read_credentials(path)
+    named = credentials.swap.get("audit_sha256")
+    if credentials.state in ("none", "broken") or not isinstance(named, str):
+        raise AuditFault(f"{path}: has no whole credentials that name a line of the log")
+    if named not in [str(line["sha256"]) for line in said]:
+        raise AuditFault(f"{log_path}: the line of {path.name} is not in it: lines were cut off, or it was begun anew")
 
 
 @audit_group.command("show")

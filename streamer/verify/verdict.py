@@ -105,10 +105,11 @@ class Verdict:
         finding = self.finding
         if finding is None:
             return "not looked for: no pictures could be read"
+        looked_at = f"{finding.frames} picture{'' if finding.frames == 1 else 's'}"
         if not finding.marked:
-            return f"not found in {finding.frames} pictures" + (f" ({finding.why})" if finding.why else "")
+            return f"not found in {looked_at}" + (f" ({finding.why})" if finding.why else "")
         chance = f"1e{finding.false_positive_log10:.0f}" if finding.false_positive_log10 > -300 else "nil"
-        said = f"found in {finding.frames} pictures; chance in an unmarked clip {chance}"
+        said = f"found in {looked_at}; chance in an unmarked clip {chance}"
         payload = finding.payload
         if payload is None:
             return said + "; too weak to read what it says"

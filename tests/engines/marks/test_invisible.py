@@ -94,6 +94,12 @@ def test_is_found_and_read(marked: Frames, attack: Callable[[Frames], Frames]) -
     assert found.bit_errors < 0.2
 
 
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_whole_frames_may_be_turned(marked: Frames, quarters: int) -> None:
+    found = detect_mark([np.rot90(frame, quarters) for frame in vp8(marked)], search=False)
+    assert (found.payload, found.turned) == (PAYLOAD, 360 - 90 * quarters)
+
+
 def test_is_not_found_where_it_is_not(raw: Frames) -> None:
     found = detect_mark(vp8(raw[:4])[::2])
     assert not found.marked

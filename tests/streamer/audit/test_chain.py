@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -14,11 +15,14 @@ from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engines import VividError, canonical, local_key
+from engines import SwapSettings, VividError, canonical, local_key
 from streamer.audit.chain import FIRST, Head, next_line, read_all
 from streamer.audit.command import audit_group
 from streamer.audit.log import AuditLog
+from streamer.config import FileConfig
 from streamer.errors import AuditFault
+from streamer.file import run_file
+from tests.streamer.clips import Clip, make
 
 START = datetime(2026, 11, 23, 12, tzinfo=UTC)
 WRITTEN = 6
@@ -210,3 +214,53 @@ def test_the_command_says_which_line(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     os.remove(tmp_path / "audit.head")
     audit.record("identity withdrawn", origin="cd" * 32)
     assert "not listed as withdrawn" in str(run.invoke(audit_group, ["verify"]).exception)
+
+
+@given(data=st.data())
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+def test_a_signature_of_another_line_does_not_fit(whole: tuple[AuditLog, bytes, bytes], data: st.DataObject) -> None:
+    """Genuine signatures of the same key, of other lines or of the head: also where the line stays canonical."""
+    audit, lines, head = whole
+    values = [json.loads(line) for line in lines.splitlines()]
+    one = data.draw(st.integers(0, WRITTEN - 1))
+    genuine = [*(value["signature"] for value in values), json.loads(head)["signature"]]
+    values[one]["signature"] = data.draw(st.sampled_from(genuine).filter(lambda sign: sign != genuine[one]))
+    assert is_found(audit, b"".join(canonical(value) + b"\n" for value in values), head)
+
+
+@given(count=st.integers(1, WRITTEN - 1))
+@settings(max_examples=WRITTEN)
+def test_last_lines_that_are_taken_off_are_found(whole: tuple[AuditLog, bytes, bytes], count: int) -> None:
+    audit, lines, head = whole
+    assert is_found(audit, b"".join(lines.splitlines(keepends=True)[:-count]), head)
+
+
+@pytest.mark.parametrize("replaced", ["by another", "taken away"])
+def test_a_key_that_was_replaced_is_found(tmp_path: Path, replaced: str) -> None:
+    audit = logged(tmp_path / "one")
+    logged(tmp_path / "two")
+    for path in (tmp_path / "one").glob("key*"):
+        path.unlink()
+        if replaced == "by another":
+            shutil.copy(tmp_path / "two" / path.name, path)
+    with pytest.raises(AuditFault, match="another key"):
+        audit.read()
+    with pytest.raises(AuditFault, match="another key"):
+        audit.record("export", file="a.mp4")
+
+
+def test_a_log_that_was_put_back_with_its_head_is_found_by_what_was_exported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both are genuine, of an earlier time: nothing in them can tell. A file that was written since can."""
+    monkeypatch.setenv("VIVIDSTREAM_RECORDS", str(tmp_path / "records"))
+    audit, run = logged(tmp_path / "records"), CliRunner()
+    before = [path.read_bytes() for path in (audit.path, audit.folder / "audit.head")]
+    plain, out = make(tmp_path / "plain.mp4", Clip(size_px=(160, 120), stamps=(0, 100, 200))), tmp_path / "out.mp4"
+    run_file(FileConfig(input=plain, output=out, swap=SwapSettings(engine="passthrough")), io.StringIO())
+    assert run.invoke(audit_group, ["verify", str(out)]).exit_code == 0
+    assert "no whole credentials" in str(run.invoke(audit_group, ["verify", str(plain)]).exception)
+    for path, data in zip((audit.path, audit.folder / "audit.head"), before):
+        path.write_bytes(data)
+    assert run.invoke(audit_group, ["verify"]).exit_code == 0, "by itself it looks whole"
+    assert "the line of out.mp4 is not in it" in str(run.invoke(audit_group, ["verify", str(out)]).exception)

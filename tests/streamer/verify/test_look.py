@@ -10,12 +10,14 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from click.testing import CliRunner
+from PIL import Image
 
-from engines import MediaError, SwapSettings, VividError, instance_id
+from engines import Marker, MediaError, SwapSettings, VividError, instance_id, own_payload
 from streamer.audit.log import audit_log
 from streamer.config import FileConfig
 from streamer.file import run_file
@@ -160,3 +162,18 @@ async def test_what_is_no_video_is_said_on_the_page_without_a_path(folder: Path)
         answer = await client.post("/verify?name=clip.mp4", data=b"rubbish")
         assert answer.status == 422
         assert "/tmp" not in await answer.text()
+
+
+def test_a_phone_s_photo_of_which_exif_says_how_it_was_held_is_looked_at(tmp_path: Path) -> None:
+    """Pictures stored across, with EXIF's word on it; and without, where only the mark tells."""
+    picture = np.full((480, 640, 3), 120, np.uint8)
+    Marker(own_payload()).apply(picture)
+    stored = Image.fromarray(picture).rotate(90, expand=True)
+    exif = stored.getexif()
+    exif[0x0112] = 6  # turned by a quarter, clockwise, to be looked at
+    for name, facts in (("said.jpg", exif), ("unsaid.jpg", None)):
+        stored.save(tmp_path / name, quality=90, **({"exif": facts} if facts else {}))
+        verdict = verify_file(tmp_path / name)
+        assert verdict.finding is not None
+        assert verdict.finding.payload == own_payload()
+        assert "found in 1 picture;" in "\n".join(verdict.lines())
