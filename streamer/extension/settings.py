@@ -17,7 +17,7 @@ class ExtensionSettings(StrictModel):
 
     folder: Path = Field(description="folder to write to")
     server: str = Field("http://127.0.0.1:8080", description="address of the server that the extension talks to")
-    token: str | None = Field(None, min_length=16, description="the server's token; else the person enters it")
+    token: str | None = Field(None, min_length=16, description="the server's token [default: made for this machine's]")
     hide: bool = Field(False, description="hide the real cameras from pages while the extension is on")
     site: tuple[str, ...] = Field((), description="site (https://meet.example.org) on which it works; else on all")
 

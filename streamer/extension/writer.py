@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from engines import SettingError
 from streamer.extension.bundle import bundle
+from streamer.extension.pairing import NAME, server_file
 from streamer.extension.settings import ExtensionSettings
 
 Browser = Literal["chromium", "firefox"]
@@ -34,7 +35,9 @@ STAMP = (2026, 1, 1, 0, 0, 0)  # the same files make the same archive
 
 
 def write_extension(settings: ExtensionSettings) -> dict[Browser, tuple[Path, Path]]:
-    """Writes FOLDER/chromium, FOLDER/firefox and both packed. Returns folder and archive of each.
+    """Writes FOLDER/chromium, FOLDER/firefox, both packed, and what this machine's server is to be started with.
+
+    Returns folder and archive of each.
 
     Raises SettingError where the folder cannot be written to.
     """
@@ -49,6 +52,8 @@ def write_extension(settings: ExtensionSettings) -> dict[Browser, tuple[Path, Pa
                 _write(folder / name, data, secret and name == PRESET)
             _write(settings.folder / archive, _packed(files), secret)
             written[browser] = folder, settings.folder / archive
+        if (half := server_file(settings)) is not None:
+            _write(settings.folder / NAME, half, secret=True)
     except OSError as error:
         raise SettingError(f'setting "folder": {error.filename or settings.folder}: {error.strerror}') from error
     return written

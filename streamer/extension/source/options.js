@@ -26,7 +26,7 @@ async function save() {
   say("Trying…");
   const { identities } = await read("/identities");
   const { token } = await settings();
-  if (!token) throw new Error("The server answers, but calls need a token: start it with vividstream serve --token … and put the same here.");
+  if (!token) throw new Error("The server answers, but calls need a token: start it with the command that vividstream extension printed, and put the address that it then prints here.");
   say(`Saved. The server answers, with ${identities.length} ${identities.length === 1 ? "face" : "faces"}.`);
 }
 

@@ -3,7 +3,7 @@
 import { addressOf, settings } from "./settings.js";
 
 const PATIENCE_MS = 12_000;
-const NO_ADDRESS = "The server cannot be reached. Is it running? (vividstream serve)";
+const NO_ADDRESS = "The server cannot be reached. Is it running? (vividstream extension printed the command that starts it.)";
 
 // Returns {status, tag, text, type}; status 0 where the server does not answer, `text` says it in words.
 export async function request(path, { method = "GET", headers = {}, body } = {}, as = "text") {
@@ -43,7 +43,7 @@ async function inWords(response, token) {
     case 401:
       return token ? "The server does not take this token. Put the right one into the extension’s options." : "The server wants its token. Put it into the extension’s options.";
     case 403:
-      return "The server does not take calls from a browser extension. Start it with a token (vividstream serve --token …), and put the same into the extension’s options.";
+      return "The server does not take calls from a browser extension. Start it with the command that vividstream extension printed.";
     case 503:
       return `The server takes no more calls now: ${error ?? "it is full"}.`;
     default:

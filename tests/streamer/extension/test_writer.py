@@ -7,6 +7,7 @@ import re
 import shutil
 import stat
 import subprocess
+import tomllib
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from click.testing import CliRunner
 
 from engines import SettingError
 from streamer.cli import vividstream
+from streamer.config import ServerConfig
 from streamer.extension.bundle import bundle
+from streamer.extension.pairing import HEAD, NAME
 from streamer.extension.settings import ExtensionSettings
 from streamer.extension.writer import SOURCE, STATIC, Browser, extension_files, write_extension
 
@@ -115,3 +118,37 @@ def test_the_command_says_what_to_do_next(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SettingError, match="Not a directory"):
         write_extension(ExtensionSettings(folder=tmp_path / "file"))
+
+
+def test_the_server_of_this_machine_gets_the_other_half_of_a_fresh_token(tmp_path: Path) -> None:
+    command = ["extension", str(tmp_path), "--server", "http://127.0.0.1:8123"]
+    said = CliRunner().invoke(vividstream, command, catch_exceptions=False).output
+    half = tmp_path / NAME
+    config = tomllib.loads(half.read_text())["serve"]
+    assert stat.S_IMODE(half.stat().st_mode) == 0o600
+    assert len(config["token"]) >= 32
+    assert config["token"] not in said, "terminals are shown to others"
+    assert f"vividstream --config {half} serve" in said
+    assert ServerConfig.read(config).is_loopback
+    assert json.loads((tmp_path / "firefox" / "preset.json").read_text())["token"] == config["token"]
+    CliRunner().invoke(vividstream, command, catch_exceptions=False)
+    assert tomllib.loads(half.read_text())["serve"] == config, "what is installed already still fits"
+    CliRunner().invoke(vividstream, [*command, "--token", TOKEN], catch_exceptions=False)
+    assert tomllib.loads(half.read_text())["serve"] == {**config, "token": TOKEN}
+
+
+def test_another_machines_server_gets_no_token_from_here(tmp_path: Path) -> None:
+    command = ["extension", str(tmp_path), "--server", "https://me.example.org"]
+    said = CliRunner().invoke(vividstream, command, catch_exceptions=False).output
+    assert "enter the server's token" in said
+    assert not (tmp_path / NAME).exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["[serve]\nport = 8080\n", "\xff", f"{HEAD}\n[serve]\n", f"{HEAD}\n[serve]\ntoken = 1\n"]
+)
+def test_a_file_of_somebody_else_is_left_alone(tmp_path: Path, text: str) -> None:
+    (tmp_path / NAME).write_bytes(text.encode("latin-1"))
+    done = CliRunner().invoke(vividstream, ["extension", str(tmp_path)])
+    assert isinstance(done.exception, SettingError)  # which the command says in one line
+    assert (tmp_path / NAME).read_bytes() == text.encode("latin-1")
