@@ -24,7 +24,7 @@ import click
 from benchmarks.brief_call import ENDINGS, brief_call, small_loop
 from benchmarks.call_latency import server
 from benchmarks.report import machine, median, table, write_report
-from benchmarks.server_watch import HELD, Census, left_over, settled
+from benchmarks.server_watch import HELD, Census, census, left_over, settled
 
 HANDSHAKE_S, SILENCE_S = 10.0, 8.0
 OPTIONS = (
@@ -34,6 +34,7 @@ OPTIONS = (
 WEIGHTS = (0.4, 0.3, 0.05, 0.2, 0.05)  # of the endings; a vanished call keeps its place for seconds
 WARM_CALLS = 8
 MOST_GROWTH_MB = 15.0  # it goes up and down by as much from one look to the next
+SWEPT_S = 1.5  # from a call's end until what it leaves behind has been collected
 LEAST_CALLS = 200  # from which on memory says something
 
 
@@ -87,7 +88,9 @@ async def measure(address: str, pid: int, count: int, at_once: int, seed: int) -
 
         async def watch() -> None:
             before = result.watched[0][1] if result.watched else None
-            result.watched.append((result.made.total(), await settled(http, address, pid, before)))
+            await settled(http, address, pid, before)
+            await asyncio.sleep(SWEPT_S)
+            result.watched.append((result.made.total(), await census(http, address, pid)))
 
         await asyncio.gather(*(one() for _ in range(WARM_CALLS)))  # what the first calls load and start is no leak
         result.made.clear()

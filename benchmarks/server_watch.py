@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import time
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ class Census:
     tasks: int | None  # None where the server does not say
     memory_mb: float
     lags: int | None  # how often its event loop was over 100 ms late, since it began
+    waited_s: float = 0.0  # for how long its event loop could have gone on and had no processor, since it began
+    used_s: float = 0.0  # processor time of all its processes that are there
 
     def held(self) -> tuple[int, int, int, int | None]:
         """What must be as before when all calls have ended, in the order of HELD."""
@@ -70,6 +73,8 @@ async def census(http: aiohttp.ClientSession, address: str, pid: int) -> Census:
         tasks=None if tasks is None else int(tasks),
         memory_mb=sum(map(_memory_kb, [pid, *children])) / 1024,
         lags=None if beats is None or in_time is None else int(beats - in_time),
+        waited_s=_waited_s(pid),
+        used_s=sum(map(_used_s, [pid, *children])),
     )
 
 
@@ -96,3 +101,19 @@ def _memory_kb(pid: int) -> int:
     except OSError:
         return 0
     return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
+
+
+def _waited_s(pid: int) -> float:
+    """Of the process's first thread, as the scheduler counts it; 0 where it does not."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text(encoding="utf-8").split()[1]) / 1e9
+    except OSError:
+        return 0.0
+
+
+def _used_s(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

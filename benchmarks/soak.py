@@ -7,7 +7,9 @@
 fall silent for two seconds, in turns. Others come and go in every way that calls end. Watched: descriptors, threads,
 child processes, tasks, memory, lag of the event loop, age of the pictures of the calls that stay. Exits with 1 where
 the last third is worse than the first: memory over 10 MB and 3 % up, age p95 over half again and 20 ms up, a call that
-stayed is gone or sends no pictures, or something is left when all calls have ended.
+stayed is gone or sends no pictures, or something is left when all calls have ended. Ages and pictures say nothing of
+the server while other programs have its processors: such moments (its event loop waited for one more than a fifth of
+the time, and it used less than half of them itself) are left out, and counted in the report.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from benchmarks.connects import OPTIONS, WEIGHTS
 from benchmarks.packet_caller import Coded
 from benchmarks.report import machine, median, table, write_report
 from benchmarks.server_watch import HELD, Census, census, left_over, settled
+from streamer.stats import WINDOW_S
 
 STAYING = 2
 WATCH_EVERY_S = 10.0
@@ -41,6 +44,7 @@ MOST_SAMPLES = 720
 SILENT_S = 2.0
 MOST_GROWTH_MB, MOST_GROWTH_SHARE = 10.0, 0.03
 MOST_AGE_GROWTH, MOST_AGE_MORE_MS = 1.5, 20.0
+MOST_WAITING_SHARE, OWN_SHARE = 0.2, 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,13 @@ class Sample:
     server: Census
     pictures: tuple[int, ...]  # that came back since the moment before, of each call that stays
     age_p95_ms: tuple[float, ...]
+    waited_share: float = 0.0  # of the time since then, for which the event loop had no processor
+    used_share: float = 0.0  # of all processors in that time, by the server itself
+
+    @property
+    def is_disturbed(self) -> bool:
+        """Other programs had the processors."""
+        return self.waited_share > MOST_WAITING_SHARE and self.used_share < OWN_SHARE
 
 
 @dataclass
@@ -69,6 +80,11 @@ class Soak:
         size = max(len(samples) // 3, 1)
         return samples[:size], samples[-size:]
 
+    def _calm(self, part: Sequence[Sample]) -> list[Sample]:
+        """Those in whose ages, which are of the latest seconds, other programs have no share."""
+        loud_s = [one.at_s for one in self.samples if one.is_disturbed]
+        return [one for one in part if not any(0 <= one.at_s - at_s < WINDOW_S for at_s in loud_s)]
+
     def faults(self) -> list[str]:
         """What is worse at the end than at the beginning, in words."""
         first, last = self.thirds()
@@ -76,7 +92,8 @@ class Soak:
         was_mb, now_mb = (median([one.server.memory_mb for one in part]) for part in (first, last))
         if now_mb > was_mb + max(MOST_GROWTH_MB, MOST_GROWTH_SHARE * was_mb):
             found.append(f"memory: {was_mb:.0f} MB at first, {now_mb:.0f} MB at last")
-        for call in range(STAYING):
+        first, last = self._calm(first), self._calm(last)
+        for call in range(STAYING if first and last else 0):
             was_ms, now_ms = (median([one.age_p95_ms[call] for one in part]) for part in (first, last))
             if now_ms > was_ms * MOST_AGE_GROWTH + MOST_AGE_MORE_MS:
                 found.append(f"age p95 of call {call + 1}: {was_ms:.0f} ms at first, {now_ms:.0f} ms at last")
@@ -184,14 +201,18 @@ async def _watch(
     http: aiohttp.ClientSession, address: str, pid: int, staying: Sequence[Staying], every_s: float, until_s: float,
     result: Soak,
 ) -> None:  # fmt: skip
-    since_s = time.monotonic()
+    since_s, before_s, before = time.monotonic(), 0.0, await census(http, address, pid)
     while time.monotonic() < until_s:
         await asyncio.sleep(every_s)
         numbers = [await one.call.numbers() for one in staying]
         ages = tuple(float(number["age_ms"]["p95"] or 0.0) for number in numbers)
         pictures = tuple(one.news() for one in staying)
-        now = await census(http, address, pid)
-        result.samples.append(Sample(time.monotonic() - since_s, now, pictures, ages))
+        now, at_s = await census(http, address, pid), time.monotonic() - since_s
+        took_s = max(at_s - before_s, 1e-3)
+        waited_s, used_s = now.waited_s - before.waited_s, now.used_s - before.used_s
+        shares = waited_s / took_s, used_s / took_s / (os.cpu_count() or 1)
+        before, before_s = now, at_s
+        result.samples.append(Sample(at_s, now, pictures, ages, *shares))
         click.echo(f"{result.samples[-1]}", err=True)
 
 
@@ -222,7 +243,8 @@ def report(result: Soak, minutes: float) -> str:
         [
             "# Soak", "", f"{machine()}.", "",
             f"{minutes:g} minutes, {STAYING} calls that stay (320x240 at {FPS:.0f}), others that come and go ({made}). "
-            f"Harm done: {harm or 'none'}. Medians of the samples.", "",
+            f"Harm done: {harm or 'none'}. Medians of the samples. Other programs disturbed "
+            f"{sum(one.is_disturbed for one in result.samples)} of {len(result.samples)}.", "",
             table(head, rows), "",
             f"Before all calls and after: {result.before.held()} and {result.after.held() if result.after else None} "
             f"({', '.join(HELD)}).", "",

@@ -43,6 +43,22 @@ def test_what_is_worse_is_said() -> None:
     ]  # fmt: skip
 
 
+def test_ages_do_not_count_while_other_programs_have_the_processors() -> None:
+    steady = [200.0] * 10
+    late = soak(steady, [10.0 * n for n in range(10)], pictures=0)
+
+    def seen(waited_share: float, used_share: float) -> list[str]:
+        late.samples = [replace(one, waited_share=waited_share, used_share=used_share) for one in late.samples]
+        return late.faults()
+
+    assert len(seen(0.05, 0.1)) == 2
+    assert len(seen(0.5, 0.9)) == 2, "the server itself has them"
+    assert seen(0.5, 0.1) == []
+    growing = soak([200 + 5.0 * n for n in range(10)], steady)
+    growing.samples = [replace(one, waited_share=0.5) for one in growing.samples]
+    assert "memory" in growing.faults()[0], "memory counts always"
+
+
 def connects(made: int, *watched: Census) -> Result:
     return Result(Counter(delete=made), watched=list(enumerate(watched)))
 
