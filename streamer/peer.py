@@ -18,6 +18,7 @@ from aiortc import (
 )
 
 from engines import Identity, MediaError, Session, SwapSettings
+from streamer.audience import Audience
 from streamer.call_numbers import Parts, Seconds, count_drops, pressure, way_in, way_out
 from streamer.config import GuardSettings
 from streamer.decoding.link import DecoderLink
@@ -51,7 +52,7 @@ class Peer:
     """One call. Make it on the event loop, `negotiate`, then await `live` in a task of its own.
 
     Cancelling that task ends the call; `live` returns only when connection, tracks and the worker's seat are freed.
-    What is drawn goes back over the same connection (the page) and to everybody who watches (`watch`, `listen`).
+    What is drawn goes back over the same connection (the page) and to its `audience`.
     """
 
     def __init__(
@@ -77,8 +78,7 @@ class Peer:
         self._mailbox: Latest[CameraPicture] = Latest(worker.wake)
         self._video: SwappedVideo | None = None  # what goes back over this connection, as `_sound`
         self._sound: DelayedSound | None = None
-        self._pictures_to: tuple[SwappedVideo, ...] = ()  # replaced, never changed: the worker thread reads it
-        self._sounds_to: tuple[DelayedSound, ...] = ()
+        self.audience = Audience()
         self._has_picture = self.has_sound = False
         self._channel: RTCDataChannel | None = None
         now_s = time.monotonic()
@@ -105,7 +105,7 @@ class Peer:
         if both_ways:
             card = await asyncio.to_thread(standby_frame, CARD_HEIGHT_PX, CARD_WIDTH_PX)
             self._video = SwappedVideo(self.call, self.stats, card)
-            self.watch(self._video)
+            self.audience.watch(self._video)
         self._connection.on("track", self._on_track)
         self._connection.on("datachannel", self._on_channel)
         self._connection.on("connectionstatechange", self._on_state)
@@ -113,19 +113,6 @@ class Peer:
         if not self._has_picture:
             raise MediaError("the offer sends no picture")
         return answer
-
-    def watch(self, output: SwappedVideo) -> None:
-        """From now on this output too gets every picture of this call."""
-        self._pictures_to = (*self._pictures_to, output)
-
-    def listen(self, output: DelayedSound) -> None:
-        """From now on this output too gets every sound of this call."""
-        self._sounds_to = (*self._sounds_to, output)
-
-    def leave(self, *outputs: SwappedVideo | DelayedSound) -> None:
-        """These outputs get nothing any more."""
-        self._pictures_to = tuple(one for one in self._pictures_to if one not in outputs)
-        self._sounds_to = tuple(one for one in self._sounds_to if one not in outputs)
 
     async def use(self, session: Session) -> None:
         """Draws with this session from the next picture on; the one before is closed."""
@@ -278,7 +265,7 @@ class Peer:
             if self._video is not None:
                 self._sound = DelayedSound(self.stats)
                 self._connection.addTrack(self._sound)
-                self.listen(self._sound)
+                self.audience.listen(self._sound)
             receiver.attach(self._heard)
 
     def _camera_ended(self) -> None:
@@ -292,16 +279,16 @@ class Peer:
         self.stats.came_in(now_s)
         self._pixels = decoded.frame.width * decoded.frame.height
         picture = CameraPicture(decoded.frame, decoded.pts, decoded.times)
-        for output in self._pictures_to:
+        for output in self.audience.pictures:
             output.saw(picture)
         self._mailbox.put(picture)
 
     def _heard(self, sound: CodedSound) -> None:
-        for output in self._sounds_to:
+        for output in self.audience.sounds:
             output.put(sound)
 
     def _deliver(self, outcome: Outcome[CameraPicture]) -> None:
-        for output in self._pictures_to:
+        for output in self.audience.pictures:
             output.deliver(outcome)
 
     def _failed(self, error: Exception) -> None:

@@ -10,6 +10,7 @@ from typing import Protocol
 from aiortc import InvalidStateError, RTCPeerConnection
 from aiortc.stats import RTCStatsReport
 
+from streamer.audience import Audience
 from streamer.outlet import add_video
 from streamer.peer import CARD_HEIGHT_PX, CARD_WIDTH_PX
 from streamer.signalling.ice import Ice
@@ -28,15 +29,7 @@ class Shown(Protocol):
 
     call: str
     has_sound: bool
-
-    def watch(self, output: SwappedVideo) -> None:
-        """From now on this output gets every picture."""
-
-    def listen(self, output: DelayedSound) -> None:
-        """From now on this output gets every sound."""
-
-    def leave(self, *outputs: SwappedVideo | DelayedSound) -> None:
-        """These outputs get nothing any more."""
+    audience: Audience
 
 
 class Viewer:
@@ -140,11 +133,11 @@ class Viewer:
             card = await asyncio.to_thread(standby_frame, CARD_HEIGHT_PX, CARD_WIDTH_PX)
             self._video = SwappedVideo(self.source.call, self.stats, card)
             self._sender = add_video(self._connection, self._video, send_only=True)
-            self.source.watch(self._video)
+            self.source.audience.watch(self._video)
         if "audio" in kinds and self.source.has_sound:
             self._sound = DelayedSound(self.stats)
             self._connection.addTransceiver(self._sound, direction="sendonly")
-            self.source.listen(self._sound)
+            self.source.audience.listen(self._sound)
 
     def _agreed(self) -> None:
         self.is_agreed = True
@@ -160,7 +153,7 @@ class Viewer:
 
     async def _free(self) -> None:
         outputs = [output for output in (self._video, self._sound) if output is not None]
-        self.source.leave(*outputs)
+        self.source.audience.leave(*outputs)
         for output in outputs:
             output.stop()
         await self.line.close()

@@ -18,9 +18,9 @@ from av.audio.codeccontext import AudioCodecContext
 from av.error import FFmpegError
 
 from engines import Rgb, Status
+from streamer.audience import Audience
 from streamer.camera.sink import PixelFormat, Shape
 from streamer.capture.picture import SOUND_RATE_HZ, SOUND_SAMPLES, CapturedSound
-from streamer.tracks import DelayedSound, SwappedVideo
 from streamer.transport.sound import CodedSound
 from streamer.transport.types import RTP_CLOCK_HZ, PictureTimes
 
@@ -70,7 +70,7 @@ class OpusCoder:
 class Outgoing:
     """Made on the event loop. `write` and `hear` come from other threads, one each; the rest is the loop's.
 
-    As `streamer.viewer.Shown` it is asked for `watch`, `listen` and `leave`, as `streamer.camera.sink.Sink` it is
+    As `streamer.viewer.Shown` it has an audience, as `streamer.camera.sink.Sink` it is
     opened and written to.
     """
 
@@ -80,27 +80,11 @@ class Outgoing:
         self.is_card: Callable[[], bool] = lambda: False  # asked while a picture is written
         self.counts: Counter[str] = Counter()
         self._loop = asyncio.get_running_loop()
-        self._pictures_to: tuple[SwappedVideo, ...] = ()  # replaced, never changed: other threads read it
-        self._sounds_to: tuple[DelayedSound, ...] = ()
+        self.audience = Audience()
         self._coder: OpusCoder | None = None
         self._early = 0  # sounds whose time has not come
         self._ears: tuple[Ear, ...] = ()
         self._eyes: tuple[Callable[[Rgb, float, bool], None], ...] = ()
-
-    # streamer.viewer.Shown
-
-    def watch(self, output: SwappedVideo) -> None:
-        """From now on this output too gets every picture."""
-        self._pictures_to = (*self._pictures_to, output)
-
-    def listen(self, output: DelayedSound) -> None:
-        """From now on this output too gets every sound."""
-        self._sounds_to = (*self._sounds_to, output)
-
-    def leave(self, *outputs: SwappedVideo | DelayedSound) -> None:
-        """These outputs get nothing any more."""
-        self._pictures_to = tuple(one for one in self._pictures_to if one not in outputs)
-        self._sounds_to = tuple(one for one in self._sounds_to if one not in outputs)
 
     def tee(self, eye: Callable[[Rgb, float, bool], None], ear: Ear) -> None:
         """Pictures and sounds as they are, for who codes them himself.
@@ -129,7 +113,7 @@ class Outgoing:
             eye(rgb_HW3, captured_s, is_card)
         times = PictureTimes(captured_s, captured_s, drawn_s=time.monotonic())
         pts = round(captured_s * RTP_CLOCK_HZ)
-        for output in self._pictures_to:
+        for output in self.audience.pictures:
             if not is_card:  # its own card falls at the same moment, with a timestamp that suits what is on its way
                 output.show(rgb_HW3, Status.DRAWN, pts, times)
             self._on_loop(output.saw_at, pts, captured_s)
@@ -144,7 +128,7 @@ class Outgoing:
         self.counts["sounds"] += 1
         for ear in self._ears:
             ear(sound)
-        if not self._sounds_to and self._coder is None:
+        if not self.audience.sounds and self._coder is None:
             return
         if sound.frame.samples != SOUND_SAMPLES:
             self.counts["sounds_odd"] += 1
@@ -177,7 +161,7 @@ class Outgoing:
         self._put(sound)
 
     def _put(self, sound: CodedSound) -> None:
-        for output in self._sounds_to:
+        for output in self.audience.sounds:
             output.put(sound)
 
     def _on_loop(self, function: Callable[..., Any], *arguments: Any) -> None:

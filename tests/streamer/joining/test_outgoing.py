@@ -20,7 +20,7 @@ async def test_a_picture_reaches_every_output_and_a_card_none_of_them_as_a_pictu
     outgoing = Outgoing("test")
     stats = CallStats()
     track = SwappedVideo("test", stats, standby_frame(HEIGHT_PX, WIDTH_PX))
-    outgoing.watch(track)
+    outgoing.audience.watch(track)
     now_s = time.monotonic()
     await asyncio.to_thread(outgoing.write, grey(200), now_s)
     frame = await track.recv()
@@ -33,7 +33,7 @@ async def test_a_picture_reaches_every_output_and_a_card_none_of_them_as_a_pictu
     outgoing.is_card = lambda: False
     await asyncio.to_thread(outgoing.write, grey(200), time.monotonic())
     assert abs(float((await track.recv()).to_ndarray(format="rgb24").mean()) - 200) < 3
-    outgoing.leave(track)
+    outgoing.audience.leave(track)
     track.stop()
     assert outgoing.counts == {"pictures": 2, "cards": 1}
 
@@ -52,7 +52,7 @@ def test_timestamps_of_sound_go_on_where_a_file_begins_again_and_jump_where_soun
 async def test_sound_that_comes_before_its_time_waits_and_is_not_dropped() -> None:
     outgoing = Outgoing("test")
     track = DelayedSound(CallStats())
-    outgoing.listen(track)
+    outgoing.audience.listen(track)
     begun_s = time.monotonic()
 
     def hear() -> None:
