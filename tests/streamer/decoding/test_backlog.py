@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamer.decoding.backlog import MOST_AGE_S, MOST_BYTES, MOST_PICTURES, Backlog
+from streamer.decoding.backlog import MOST_BYTES, MOST_PICTURES, MOST_WAIT_S, Backlog
 from streamer.transport.types import CodedPicture
 
 
@@ -43,13 +43,22 @@ def test_a_key_frame_overtakes_what_waits() -> None:
     assert backlog.skipped == 3
 
 
-def test_bytes_and_age_are_bounded_too() -> None:
+def test_what_a_packet_sent_again_sets_free_is_kept() -> None:
+    """Twenty pictures that waited for it for 0.7 s come at once: all of them can be decoded, so no key frame is asked
+    for (with a round trip of 200 ms that would take longer than decoding all of them)."""
+    backlog = Backlog()
+    freed = [picture(number, number == 0, at_s=5.0 + number / 30) for number in range(20)]
+    assert [backlog.add(one, 5.7) for one in freed] == [None] * 20
+    assert [one.rtp_timestamp for one in iter(backlog.take, None)] == list(range(20))
+
+
+def test_bytes_and_waiting_are_bounded_too() -> None:
     backlog = Backlog()
     backlog.add(picture(0, True, size=MOST_BYTES // 2), 0.0)
     assert backlog.add(picture(1, size=MOST_BYTES // 2 + 1), 0.0) is not None
     backlog.add(picture(2, True, at_s=5.0), 5.0)
-    assert backlog.add(picture(3, at_s=5.1), 5.0 + MOST_AGE_S) is None
-    assert backlog.add(picture(4, at_s=5.3), 5.01 + MOST_AGE_S) is not None
+    assert backlog.add(picture(3, at_s=5.1), 5.0 + MOST_WAIT_S) is None
+    assert backlog.add(picture(4, at_s=5.3), 5.01 + MOST_WAIT_S) is not None
     assert backlog.overflows == 2
     assert backlog.add(picture(5, True, size=MOST_BYTES + 1), 6.0) is not None
     assert backlog.take() is None

@@ -18,6 +18,7 @@ import pytest
 from av.video.codeccontext import VideoCodecContext
 
 from streamer.decoding import link, parent
+from streamer.decoding.backlog import MOST_WAIT_S
 from streamer.decoding.decoder import PictureDecoder, Refused
 from streamer.decoding.parent import Child, Nursery
 from streamer.decoding.picture import Slots
@@ -149,6 +150,7 @@ async def test_a_decoder_that_hangs_drops_to_the_next_key_frame_and_is_replaced(
     os.kill(call.pid(), signal.SIGSTOP)
     for picture in pictures[2:]:
         call.link.coded(fresh(picture))
+        await asyncio.sleep(1.5 * MOST_WAIT_S / len(pictures))
     waiting = len(call.link._backlog)
     assert call.link.counters().dropped_behind > 0
     assert waiting == 0, "what cannot be shown any more does not wait"
