@@ -120,13 +120,16 @@ class _Deinterlacer:
 class MediaReader:
     """One video stream of a file with all its companions, from front to back.
 
+    any_size: pictures may change their size on the way, as in what a browser recorded of a call; else that is an error.
+
     Raises MediaError, naming the file, for what cannot be read. Use in one thread, then `close`.
     After the last item: `broke_off` says where and why a cut file ended, `damaged` counts packets that could not be
     decoded, `retimed` counts pictures whose time stamp was not later than the one before.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, any_size: bool = False) -> None:
         self.path = path
+        self._any_size = any_size
         self.broke_off: str | None = None
         self.damaged = self.retimed = 0
         self._deinterlacer: _Deinterlacer | None = None
@@ -244,7 +247,7 @@ class MediaReader:
         turn = Turn.of(picture)
         upright = (picture.height, picture.width) if turn.swap else (picture.width, picture.height)
         at_s = float(pts * self._time_base)
-        if upright != (self.facts.width_px, self.facts.height_px):
+        if upright != (self.facts.width_px, self.facts.height_px) and not self._any_size:
             first = f"{self.facts.width_px}x{self.facts.height_px}"
             raise MediaError(
                 f"{self.path}: the picture changes its size from {first} to {upright[0]}x{upright[1]} at {at_s:.2f} s;"

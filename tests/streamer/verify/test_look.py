@@ -6,14 +6,18 @@ import io
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import closing
+from fractions import Fraction
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from av.video.codeccontext import VideoCodecContext
 from click.testing import CliRunner
 from PIL import Image
 
@@ -21,6 +25,8 @@ from engines import Marker, MediaError, SwapSettings, VividError, instance_id, o
 from streamer.audit.log import audit_log
 from streamer.config import FileConfig
 from streamer.file import run_file
+from streamer.frame import Frame
+from streamer.media import MediaReader
 from streamer.verify.command import verify_command
 from streamer.verify.http import prepare, verify_routes
 from streamer.verify.look import verify_address, verify_camera, verify_file
@@ -177,3 +183,31 @@ def test_a_phone_s_photo_of_which_exif_says_how_it_was_held_is_looked_at(tmp_pat
         assert verdict.finding is not None
         assert verdict.finding.payload == own_payload()
         assert "found in 1 picture;" in "\n".join(verdict.lines())
+
+
+def test_what_a_browser_recorded_of_a_call_changes_its_size(tmp_path: Path) -> None:
+    """As MediaRecorder writes it where a call does: one stream, pictures of two sizes."""
+    parts = []
+    for width, height in ((320, 240), (160, 120)):
+        coder = av.CodecContext.create("libvpx", "w")
+        assert isinstance(coder, VideoCodecContext)
+        coder.width, coder.height, coder.pix_fmt, coder.time_base = width, height, "yuv420p", Fraction(1, 10)
+        coder.bit_rate = 1_000_000
+        picture = np.full((height, width, 3), 120, np.uint8)
+        Marker(own_payload()).apply(picture)
+        for number in range(3):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts = number + len(parts)
+            parts += coder.encode(frame)
+        parts += coder.encode(None)
+    with av.open(str(tmp_path / "call.webm"), "w") as container:
+        stream = container.add_stream("libvpx", rate=10, width=320, height=240)
+        for number, packet in enumerate(parts):
+            packet.stream, packet.pts, packet.dts, packet.time_base = stream, number, number, Fraction(1, 10)
+            container.mux(packet)
+    with closing(MediaReader(tmp_path / "call.webm", any_size=True)) as reader:
+        sizes = [item.rgb_HW3.shape[:2] for item in reader if isinstance(item, Frame)]
+    assert set(sizes) == {(240, 320), (120, 160)}
+    finding = verify_file(tmp_path / "call.webm").finding
+    assert finding is not None
+    assert finding.payload == own_payload()
