@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -88,6 +89,12 @@ def _needs_the_machine(item: pytest.Item) -> bool:
     folder, *inside = item.path.relative_to(ROOT / "tests").parts
     of_call = folder in OF_CALLS and not (folder == "streamer" and inside[0].startswith(WITHOUT_CLOCK))
     return of_call or item.get_closest_marker("alone") is not None
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: looking through half a million of its objects took 0.3 s after every call that ended."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_configure() -> None:
