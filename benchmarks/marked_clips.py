@@ -116,14 +116,22 @@ def _rendered(wanted: int, but: int = 0) -> Iterator[Clip]:
         yield Clip(name, "rendered", _filmed(still, number))
 
 
-def _filmed(still: Rgb, seed: int) -> Frames:
+def on_a_tripod(count: int) -> Iterator[Clip]:
+    """Generated close-ups in which nothing moves but noise: what stands still cannot be told from the picture."""
+    portraits = sorted((DATA / "synth_faces").glob("*.jpg"))[FIRST_RENDERED:]
+    for number, path in enumerate(portraits[:count]):
+        with Image.open(path) as image:
+            yield Clip(path.stem, "rendered", _filmed(np.asarray(image.convert("RGB")), number, 0.0))
+
+
+def _filmed(still: Rgb, seed: int, shake_px: float = 0.8) -> Frames:
     random = np.random.default_rng(seed)
     picture = Image.fromarray(still)
     scale = 1.12 * WIDTH_PX / still.shape[1]
     x, y = 0.05 * WIDTH_PX, random.uniform(0.05, 0.25) * WIDTH_PX
     frames = []
     for _ in range(FRAMES):
-        x, y = np.clip([x + random.normal(0, 0.8), y + random.normal(0, 0.8)], 0, 0.11 * WIDTH_PX)
+        x, y = np.clip([x + random.normal(0, shake_px), y + random.normal(0, shake_px)], 0, 0.11 * WIDTH_PX)
         moved = picture.transform(
             (WIDTH_PX, HEIGHT_PX), Image.Transform.AFFINE, (1 / scale, 0, x / scale, 0, 1 / scale, y / scale), 3
         )
@@ -216,6 +224,7 @@ def filtered(frames: Frames) -> Frames:
     return done
 
 
+QUARTER = "cropped to 50 % of each side, H.264 1 Mbit/s"
 ATTACKS: dict[str, Callable[[Frames], Frames]] = {
     "nothing": lambda frames: frames,
     "H.264 300 kbit/s": lambda frames: coded(frames, "libx264", 300_000),
@@ -225,7 +234,7 @@ ATTACKS: dict[str, Callable[[Frames], Frames]] = {
     "scaled by 0.5, H.264 300 kbit/s": lambda frames: coded(scaled(frames, 0.5), "libx264", 300_000),
     "scaled by 2": lambda frames: scaled(frames[::2], 2.0),
     "cropped to 50 % of the area, H.264 1 Mbit/s": lambda frames: coded(cropped(frames, 0.7071), "libx264", 1_000_000),
-    "cropped to 50 % of each side, H.264 1 Mbit/s": lambda frames: coded(cropped(frames, 0.5), "libx264", 1_000_000),
+    QUARTER: lambda frames: coded(cropped(frames, 0.5), "libx264", 1_000_000),
     "a window on a screen, H.264 2 Mbit/s": on_a_screen,
     "soft, sharpened, brighter": filtered,
     "VP8, then H.264, 500 kbit/s each": lambda frames: coded(coded(frames, "libvpx", 500_000), "libx264", 500_000),

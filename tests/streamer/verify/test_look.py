@@ -11,6 +11,7 @@ from fractions import Fraction
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -177,8 +178,8 @@ def test_a_phone_s_photo_of_which_exif_says_how_it_was_held_is_looked_at(tmp_pat
     stored = Image.fromarray(picture).rotate(90, expand=True)
     exif = stored.getexif()
     exif[0x0112] = 6  # turned by a quarter, clockwise, to be looked at
-    for name, facts in (("said.jpg", exif), ("unsaid.jpg", None)):
-        stored.save(tmp_path / name, quality=90, **({"exif": facts} if facts else {}))
+    for name, facts in (("said.jpg", exif), ("unsaid.jpg", Image.Exif())):
+        stored.save(tmp_path / name, quality=90, exif=facts)
         verdict = verify_file(tmp_path / name)
         assert verdict.finding is not None
         assert verdict.finding.payload == own_payload()
@@ -187,7 +188,7 @@ def test_a_phone_s_photo_of_which_exif_says_how_it_was_held_is_looked_at(tmp_pat
 
 def test_what_a_browser_recorded_of_a_call_changes_its_size(tmp_path: Path) -> None:
     """As MediaRecorder writes it where a call does: one stream, pictures of two sizes."""
-    parts = []
+    parts: list[av.Packet[Any]] = []
     for width, height in ((320, 240), (160, 120)):
         coder = av.CodecContext.create("libvpx", "w")
         assert isinstance(coder, VideoCodecContext)
