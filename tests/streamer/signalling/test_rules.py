@@ -218,7 +218,7 @@ async def test_trickle() -> None:
 async def test_a_player_without_a_codec_of_ours_gets_an_offer_instead() -> None:
     async with served() as http, client(http) as sender, client(http) as viewer, client(http) as other:
         await sender.begin("/whip/a", await sender.offer_to_send(Camera([GREY])))
-        unknown = description(picture("recvonly", codec="VP9/90000"))
+        unknown = description(picture("recvonly", codec="AV1/90000"))
         response = await viewer.post("/whep/a", unknown)
         assert response.status == 406
         assert response.content_type == SDP
