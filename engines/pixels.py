@@ -199,15 +199,16 @@ def rgb_to_yuv420(rgb_HW3: Rgb, y_HW: Mask, u_hw: Mask, v_hw: Mask) -> None:
     rows = np.empty((6, width), np.uint8)
     red, green, blue, red_below, green_below, blue_below = rows[0], rows[1], rows[2], rows[3], rows[4], rows[5]
     for row in range(0, height, 2):
-        _part_colours(rgb_HW3[row].reshape(3 * width), red, green, blue)
-        _part_colours(rgb_HW3[row + 1].reshape(3 * width), red_below, green_below, blue_below)
+        part_colours(rgb_HW3[row].reshape(3 * width), red, green, blue)
+        part_colours(rgb_HW3[row + 1].reshape(3 * width), red_below, green_below, blue_below)
         _luma(red, green, blue, y_HW[row])
         _luma(red_below, green_below, blue_below, y_HW[row + 1])
         _chroma(red, red_below, green, green_below, blue, blue_below, u_hw[row // 2], v_hw[row // 2])
 
 
 @kernel
-def _part_colours(rgb_3W: Mask, red_W: Mask, green_W: Mask, blue_W: Mask) -> None:
+def part_colours(rgb_3W: Mask, red_W: Mask, green_W: Mask, blue_W: Mask) -> None:
+    """Takes a row of pixels apart. What is done with each colour then is vectorised, which it is not on pixels."""
     for column in range(red_W.shape[0]):
         red_W[column] = rgb_3W[3 * column]
         green_W[column] = rgb_3W[3 * column + 1]

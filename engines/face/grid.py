@@ -67,18 +67,17 @@ def grid_colours(rgb_HW3: Rgb, frame_from_grid_23: Floats, side: int) -> Floats:
     d, e, f = frame_from_grid_23[1, 0], frame_from_grid_23[1, 1], frame_from_grid_23[1, 2]
     for row in range(side):
         for column in range(side):
-            red = green = blue = np.float32(0)
-            for part in range(9):
-                across = column + (part % 3 - 1) / np.float32(3)
-                down = row + (part // 3 - 1) / np.float32(3)
-                x = min(max(int(a * across + b * down + c + np.float32(0.5)), 0), width - 1)
-                y = min(max(int(d * across + e * down + f + np.float32(0.5)), 0), height - 1)
-                red += rgb_HW3[y, x, 0]
-                green += rgb_HW3[y, x, 1]
-                blue += rgb_HW3[y, x, 2]
-            red = red / 9 + np.float32(DARK)
-            green = green / 9 + np.float32(DARK)
-            blue = blue / 9 + np.float32(DARK)
+            reds = greens = blues = np.int32(0)
+            for part_row in range(-1, 2):
+                down = row + part_row / np.float32(3)
+                for part_column in range(-1, 2):
+                    across = column + part_column / np.float32(3)
+                    x = np.uint32(min(max(int(a * across + b * down + c + np.float32(0.5)), 0), width - 1))
+                    y = np.uint32(min(max(int(d * across + e * down + f + np.float32(0.5)), 0), height - 1))
+                    reds += np.int32(rgb_HW3[y, x, 0])
+                    greens += np.int32(rgb_HW3[y, x, 1])
+                    blues += np.int32(rgb_HW3[y, x, 2])
+            red, green, blue = reds / 9 + DARK, greens / 9 + DARK, blues / 9 + DARK
             out[row, column, 0] = np.log((red + 2 * green + blue) / 4)
             out[row, column, 1] = np.log(red / green)
             out[row, column, 2] = np.log(blue / green)

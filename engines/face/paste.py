@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import Executor
 
 import numpy as np
 
@@ -13,13 +14,16 @@ from engines.types import Floats, Rgb
 FINER = 2.0  # crop pixels per frame pixel from which the crop is averaged before it is sampled
 
 
-def paste(onto_HW3: Rgb, face_3SS: Floats, alpha_SS: Floats, crop_from_frame: Floats) -> None:
+def paste(
+    onto_HW3: Rgb, face_3SS: Floats, alpha_SS: Floats, crop_from_frame: Floats, helper: Executor | None = None
+) -> None:
     """Blends the drawn crop into `onto`, in place.
 
     onto_HW3         uint8 [H, W, 3]; pixels where alpha is 0, and all outside of the crop, keep their value to the bit
     face_3SS         float32 [3, S, S], finite, -1..1; what lies beyond is cut off
     alpha_SS         float32 [S, S], 0..1 (engines.face.region.Region)
     crop_from_frame  float32 [2, 3], the transform by which this crop was cut from this frame
+    helper           does the upper half meanwhile
     """
     rows, columns = np.flatnonzero(alpha_SS.any(axis=1)), np.flatnonzero(alpha_SS.any(axis=0))
     if not len(rows):
@@ -35,7 +39,11 @@ def paste(onto_HW3: Rgb, face_3SS: Floats, alpha_SS: Floats, crop_from_frame: Fl
     in_frame = corners @ inverse(crop_from_frame).T
     left, top = np.maximum(np.floor(in_frame.min(axis=0)), 0).astype(int).tolist()
     right, bottom = np.minimum(np.ceil(in_frame.max(axis=0)) + 1, onto_HW3.shape[1::-1]).astype(int).tolist()
-    blend(onto_HW3, colours, there.astype(np.float32), left, top, right, bottom)
+    from_frame, middle = there.astype(np.float32), top if helper is None else (top + bottom) // 2
+    upper = None if helper is None else helper.submit(blend, onto_HW3, colours, from_frame, left, top, right, middle)
+    blend(onto_HW3, colours, from_frame, left, middle, right, bottom)
+    if upper is not None:
+        upper.result()
 
 
 @kernel

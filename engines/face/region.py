@@ -17,7 +17,7 @@ import numpy as np
 from engines.face.align import SPAN_CM, inverse
 from engines.face.compose import masked
 from engines.jit import kernel
-from engines.pixels import resize_area, warp_affine
+from engines.pixels import part_colours, resize_area, warp_affine
 from engines.types import SKIN_LANDMARKS, Floats, Occlusion, Rgb
 
 Fill = Literal["mean", "grey"]
@@ -193,14 +193,17 @@ def fill_colour(crop_SS3: Rgb, mask_SS: Floats, fill: Fill) -> Floats:
 
 @kernel
 def _masked_sum(crop_SS3: Rgb, mask_SS: Floats) -> tuple[Floats, float]:
-    total, weight = np.zeros(3, np.float64), 0.0
+    total, weight, columns = np.zeros(3, np.float64), 0.0, crop_SS3.shape[1]
+    colours = np.empty((3, columns), np.uint8)
     for row in range(mask_SS.shape[0]):
-        for column in range(mask_SS.shape[1]):
-            here = mask_SS[row, column]
-            if here > 0:
-                weight += here
-                for c in range(3):
-                    total[c] += here * crop_SS3[row, column, c]
+        part_colours(crop_SS3[row].reshape(3 * columns), colours[0], colours[1], colours[2])
+        for column in range(columns):
+            weight += mask_SS[row, column]
+        for c in range(3):
+            along = 0.0
+            for column in range(columns):
+                along += mask_SS[row, column] * np.float32(colours[c, column])
+            total[c] += along
     return total.astype(np.float32), weight
 
 
@@ -208,11 +211,12 @@ def _masked_sum(crop_SS3: Rgb, mask_SS: Floats) -> tuple[Floats, float]:
 def planes(crop_SS3: Rgb) -> Floats:
     """Pixels as networks read them: uint8 [S, S, 3], 0..255 -> float32 [1, 3, S, S], -1..1."""
     rows, columns = crop_SS3.shape[0], crop_SS3.shape[1]
-    out = np.empty((1, 3, rows, columns), np.float32)
+    out, colours = np.empty((1, 3, rows, columns), np.float32), np.empty((3, columns), np.uint8)
     for row in range(rows):
+        part_colours(crop_SS3[row].reshape(3 * columns), colours[0], colours[1], colours[2])
         for c in range(3):
             for column in range(columns):
-                out[0, c, row, column] = np.float32(crop_SS3[row, column, c]) * np.float32(1 / 127.5) - np.float32(1)
+                out[0, c, row, column] = np.float32(colours[c, column]) * np.float32(1 / 127.5) - np.float32(1)
     return out
 
 
@@ -220,13 +224,16 @@ def planes(crop_SS3: Rgb) -> Floats:
 def masked_planes(crop_SS3: Rgb, mask_SS: Floats, fill_3: Floats) -> Floats:
     """As `planes`, with the region filled by one colour (0..255): nothing of the face is left where the mask is 1."""
     rows, columns = crop_SS3.shape[0], crop_SS3.shape[1]
-    out = np.empty((1, 3, rows, columns), np.float32)
+    out, colours = np.empty((1, 3, rows, columns), np.float32), np.empty((3, columns), np.uint8)
     for row in range(rows):
+        part_colours(crop_SS3[row].reshape(3 * columns), colours[0], colours[1], colours[2])
         for c in range(3):
+            fill = fill_3[c]
             for column in range(columns):
-                mask, shown = mask_SS[row, column], fill_3[c]
-                if mask < 1:  # a blend by 1 would leave a rounding error of the face's own pixel
-                    shown = (np.float32(1) - mask) * np.float32(crop_SS3[row, column, c]) + mask * fill_3[c]
+                mask = mask_SS[row, column]
+                mixed = (np.float32(1) - mask) * np.float32(colours[c, column]) + mask * fill
+                # A blend by 1 would leave a rounding error of the face's own pixel.
+                shown = mixed if mask < np.float32(1) else fill
                 out[0, c, row, column] = shown * np.float32(1 / 127.5) - np.float32(1)
     return out
 

@@ -156,7 +156,7 @@ class Latent:
             state.frame = 0
             raise EngineFault(f"the engine {self.name} gave values that are no numbers; it begins anew")
         inputs.lap("graph")
-        paste(onto_HW3, outputs["face"][0], own.region.alpha_SS, there)
+        paste(onto_HW3, outputs["face"][0], own.region.alpha_SS, there, self._cutter)
         inputs.lap("paste")
         state.frame += 1
         state.drawn_s = inputs.captured_s
@@ -181,10 +181,10 @@ class Latent:
         size = self._config.size_px
         covered = covered_on_crop(inputs.occlusion, there, size)
         region = face_region(moved(inputs.face.points_px, there), size, covered)
-        if self._config.denoiser.driver == "whole":
-            driver = planes(own_SS3)
-        else:
+        if self._config.denoiser.driver == "masked":
             driver = masked_planes(own_SS3, region.mask_SS, fill_colour(own_SS3, region.mask_SS, FILL))
+        else:
+            driver = planes(own_SS3)
         return OwnCrop(driver, planes(small_picture(own_SS3, self._config.face_encoder.picture_px)), region)
 
     def _arrays(

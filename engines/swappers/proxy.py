@@ -43,7 +43,7 @@ EXPOSURE_UP, EXPOSURE_DOWN = 0.2, 0.45
 # project was tuned on), so most of what sets two pictures of skin apart in tint is the light of the one or the other.
 TINT_SHARE = 0.5
 BLACK_SHARE = 0.8  # of the darkest level that is haze; the rest is that nothing in view is quite black
-PAINTERS = 2  # threads; kernels run without the interpreter's lock, and a laptop's other cores encode and decode
+PAINTERS = 2  # threads, the caller's among them; kernels run without the interpreter's lock, other cores have codecs
 LARGE_PX = 40_000  # from this area on, waking a second thread pays
 MOST_BLACK = 90.0  # 0..255: beyond it a picture is bright rather than hazy
 
@@ -136,7 +136,7 @@ class Proxy:
         self._prepared: PreparedIdentity | None = None
         self._opacity = _opacity()
         self._skin_S = _skin_weight()
-        self._painters = ThreadPoolExecutor(PAINTERS, thread_name_prefix="painter")
+        self._painters = ThreadPoolExecutor(PAINTERS - 1, thread_name_prefix="painter")
 
     def init(self) -> EngineState:
         return ProxyState()
@@ -151,7 +151,7 @@ class Proxy:
         self._prepared = None
 
     def close(self) -> None:
-        """Ends the painters' threads."""
+        """Ends the painters' thread."""
         self._painters.shutdown()
 
     def prepare(self, identity: Identity, settings: SwapSettings | None = None) -> PreparedIdentity:
@@ -244,12 +244,15 @@ class Proxy:
             )
             return detail_octaves(picture_HW3, onto_HW3, patch)
 
-        excess = [*self._painters.map(paint, bands(placed))] if _large(placed) else [paint(rows_of(placed))]
+        mine, *others = bands(placed) if _large(placed) else [rows_of(placed)]
+        painting = [self._painters.submit(paint, rows) for rows in others]
+        excess = [paint(mine), *(band.result() for band in painting)]
         state.softness = next_softness(state.softness, float(np.mean(excess)))
 
     def _black(self, state: ProxyState, rgb_HW3: Rgb) -> float:
         """The camera's darkest level: what the darkest hundredth of the picture does not fall below, smoothed."""
-        level = float(np.percentile(rgb_HW3[::8, ::8].mean(axis=2), 1))
+        red, green, blue = (rgb_HW3[::8, ::8, c].astype(np.uint16) for c in range(3))
+        level = float(np.percentile(red + green + blue, 1)) / 3
         state.black = level if state.black < 0 else state.black + 0.05 * (level - state.black)
         return min(BLACK_SHARE * state.black, MOST_BLACK)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -124,3 +126,20 @@ def test_nothing_to_draw_draws_nothing() -> None:
     onto = np.full((64, 64, 3), 9, np.uint8)
     paste(onto, np.ones((3, 64, 64), np.float32), np.zeros((64, 64), np.float32), np.eye(2, 3, dtype=np.float32))
     assert (onto == 9).all()
+
+
+def test_with_a_helper_it_is_the_same_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And where the helper fails, the frame fails."""
+    frame, points = pattern(480, 640), landmarks(Looks(size_px=200, roll_deg=15))
+    there = crop_from_frame(points, SIZE)
+    alpha = face_region(moved(points, there), SIZE).alpha_SS
+    face = np.random.default_rng(0).uniform(-1, 1, (3, SIZE, SIZE)).astype(np.float32)
+    alone, helped = frame.copy(), frame.copy()
+    paste(alone, face, alpha, there)
+    with ThreadPoolExecutor(1) as helper:
+        paste(helped, face, alpha, there, helper)
+        np.testing.assert_array_equal(helped, alone)
+        assert (alone != frame).any()
+        monkeypatch.setattr(helper, "submit", lambda *_: ThreadPoolExecutor(1).submit(lambda: 1 / 0))
+        with pytest.raises(ZeroDivisionError):
+            paste(helped, face, alpha, there, helper)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -159,6 +160,25 @@ def test_a_large_face_painted_in_bands_is_the_one_painted_whole(monkeypatch: pyt
         results.append(drawn([frame] * 2, [points] * 2, identity(DARK_SKIN, person(9)))[-1])
     np.testing.assert_array_equal(results[0], results[1])
     assert (results[0] != frame).any(axis=2).mean() > 0.2
+
+
+def test_a_band_that_fails_in_the_other_thread_fails_the_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a face must not be shown. The next frame is drawn again, by the same thread."""
+    points = landmarks(Looks(size_px=420, x_px=330, y_px=300), person(3))
+    frame = photograph(points, albedo(MIDDLE_SKIN), FROM_THE_LEFT, scene(601, 663))
+    failed: list[str] = []
+
+    def fail_elsewhere(*given: object) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            failed.append(threading.current_thread().name)
+            raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("engines.swappers.proxy.lay_face", fail_elsewhere)
+        with pytest.raises(MemoryError):
+            drawn([frame], [points], identity(DARK_SKIN))
+    assert len(failed) == 1
+    assert (drawn([frame], [points], identity(DARK_SKIN))[0] != frame).any()
 
 
 @pytest.mark.parametrize(("size_px", "roll_deg"), [(256, 0.0), (256, 25.0), (128, -10.0), (512, 10.0)])
