@@ -148,8 +148,9 @@ def markdown(
             "",
             f"{count} clips of {FRAMES} frames, {LOOKED_AT} looked at. *found*: marked, at 1e-6 false alarms a clip. "
             "*read*: the payload, right to the last bit. *bit errors*: share of coded bits read wrong before the code "
-            "corrects them, where it was read. None of the clips was looked at while the detector was made. *weakest of "
-            "99 %*: the power of ten of the false alarm that 99 % stay below (-6 is needed). *s to find*: processor time, median.",
+            "corrects them, where it was read. None of the clips was looked at while the detector was made. *weakest "
+            "of 99 %*: the power of ten of the false alarm that 99 % stay below (-6 is needed). *s to find*: processor "
+            "time, median.",
             "",
             table(COLUMNS, rows),
             "",
