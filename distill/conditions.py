@@ -41,6 +41,7 @@ def conditions(
         dropped_BT = draws.uniform("drop mask", mask.shape[1]) < settings.drop_mask
         dropped = dropped_BT[:, :, None, None, None]
         mask, masked = mask.masked_fill(dropped, 0), torch.where(dropped, shown.truth_BT3SS, masked)
+    masked = swapper.shown(masked.flatten(0, 1)).reshape(masked.shape)
     tokens = face_tokens(swapper, shown)
     if draws is not None and settings.drop_face:
         tokens = tokens * (draws.uniform("drop face", 1, 1, 1) >= settings.drop_face)

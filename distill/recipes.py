@@ -1,6 +1,7 @@
 """Complete configurations of runs, as functions: `teacher_tiny(examples)`. No torch here.
 
-Stages     autoencoder, teacher, then of distillation causal, student (few steps, by consistency), rollout
+Stages     autoencoder, teacher, then of distillation causal, student (few steps, by consistency), rollout; or
+           retouch, a rollout that begins at the proxy and needs no teacher
 Sizes      toy (64 px, for trying things on a CPU in minutes), tiny, base, full: engines.models.presets
 
 Hyper-parameters start from the published runs that docs/decisions names; a person changes them by `key=value`.
@@ -32,6 +33,7 @@ from engines.models import presets
 from engines.models.config import SwapperConfig
 
 EXAMPLES = Path("examples")
+RETOUCH_RATE = 2.5  # times a size's: it begins where the proxy is, and one step has little noise to average
 NOT_OF_THE_NUMBERS: Mapping[str, Any] = MappingProxyType(
     {"machine": True, "licence": True, "data": {"folder", "more_folders", "memory_mb"}}
 )
@@ -176,6 +178,26 @@ def rollout(size: Size, examples: Path = EXAMPLES) -> RunConfig:
     )
 
 
+def retouch(size: Size, examples: Path = EXAMPLES) -> RunConfig:
+    """The proxy's picture made better in one step, from an autoencoder alone, by what the pictures say (decision 034).
+
+    Denoiser, face encoder and decoder learn together. Clips come as often as stills do; from the first step on the
+    student goes on from its own past.
+    """
+    swapper = size.swapper()
+    if swapper.autoencoder.kind != "tiny":
+        raise SettingError(f"retouch draws changes, which {size.name} cannot (autoencoder {swapper.autoencoder.kind})")
+    seeing = swapper.denoiser.model_copy(update={"driver": "soft"})
+    even = swapper.autoencoder.model_copy(update={"coarse": True})
+    return RunConfig(
+        recipe=f"retouch_{size.name}",
+        swapper=swapper.model_copy(update={"denoiser": seeing, "autoencoder": even, "draws": "change"}),
+        stage=RolloutSettings(latent=0.0, adversarial=0.0, through_past=swapper.window.memory == "memory_encoder"),
+        data=size.data(examples).model_copy(update={"rhythm": ("image", "image", "video")}),
+        train=size.train(share=0.2, rate=RETOUCH_RATE).model_copy(update={"channels_last": True}),
+    )
+
+
 autoencoder_toy, teacher_toy = partial(autoencoder, TOY), partial(teacher, TOY)
 causal_toy, student_toy, rollout_toy = partial(causal, TOY), partial(student, TOY), partial(rollout, TOY)
 autoencoder_tiny, teacher_tiny = partial(autoencoder, TINY), partial(teacher, TINY)
@@ -187,7 +209,7 @@ causal_full, student_full, rollout_full = partial(causal, FULL), partial(student
 
 SIZES: Mapping[str, Size] = MappingProxyType({size.name: size for size in (TOY, TINY, BASE, FULL)})
 RECIPES: Mapping[str, Callable[[Size, Path], RunConfig]] = MappingProxyType(
-    {one.__name__: one for one in (autoencoder, teacher, causal, student, rollout)}
+    {one.__name__: one for one in (autoencoder, teacher, causal, student, rollout, retouch)}
 )
 OF_STAGE: Mapping[str, str] = MappingProxyType({"consistency": "student"})  # else they have the same name
 

@@ -120,10 +120,10 @@ def sample_stream(swapper: Swapper, given: Conditions, noise_BTChw: Tensor, samp
     return torch.stack(made, 1)
 
 
-def pictures(swapper: Swapper, latents_BTChw: Tensor) -> Tensor:
+def pictures(swapper: Swapper, latents_BTChw: Tensor, proxy_BT3SS: Tensor) -> Tensor:
     """What a stream would show of them, -1..1 [B, T, 3, S, S]; one frame is a still."""
     decoded = swapper.autoencoder.decode(latents_BTChw, still=latents_BTChw.shape[1] == 1, causal=True)
-    return decoded.float().clamp(-1, 1)
+    return swapper.drawn(decoded.float(), proxy_BT3SS).clamp(-1, 1)
 
 
 Form = Literal["window", "stream", "student"]
@@ -148,12 +148,12 @@ def predictor(
             times = () if sampler is None else sampler.times
             steps = len(times or swapper.config.schedule.times)
             noise = draws.normal("sample", steps, *shape[1:])[:, None].expand(-1, shape[0], -1, -1, -1, -1)
-            return pictures(swapper, stream(swapper, given, noise, Roll(times)))
+            return pictures(swapper, stream(swapper, given, noise, Roll(times)), shown.proxy_BT3SS)
         assert sampler is not None
         noise = draws.normal("sample", *shape)
         if form == "stream":
-            return pictures(swapper, sample_stream(swapper, given, noise, sampler))
-        return pictures(swapper, sample_clip(swapper, given, noise, frames, overlap, sampler))
+            return pictures(swapper, sample_stream(swapper, given, noise, sampler), shown.proxy_BT3SS)
+        return pictures(swapper, sample_clip(swapper, given, noise, frames, overlap, sampler), shown.proxy_BT3SS)
 
     return predict
 

@@ -111,7 +111,7 @@ def _drawn(swapper: Swapper, shown: Shown, latents_of: Callable[..., Tensor]) ->
     start_s = time.perf_counter()
     latents = latents_of(given)
     took_s = time.perf_counter() - start_s
-    return Drawn(latents, pictures(swapper, latents), took_s)
+    return Drawn(latents, pictures(swapper, latents, shown.proxy_BT3SS), took_s)
 
 
 def curves(

@@ -23,7 +23,7 @@ from distill.examples.settings import ExampleSettings
 from distill.examples.types import CONDITIONING, Example, Refused
 from distill.feed import Feed
 from distill.shards import Entry, write_shard, written_whole
-from distill.sources.base import SourceSpec
+from distill.sources.base import ONE_PERSON, SourceSpec
 from distill.sources.rendered import RenderedPeople
 from distill.sources.shards import PreparedShards
 from distill.sources.stills import MovingStills
@@ -103,6 +103,13 @@ class Record:
         """Examples that are there."""
         return sum(one.examples for one in self.shards.values() if (one.split, one.kind) == (split, kind))
 
+    @property
+    def shows_the_truth(self) -> bool:
+        """Whether a driver's face may be the very one that is to come out: ExampleSettings.disguise."""
+        sources = [self.settings.get(f"{split} sources") for split in SPLITS]
+        named = {name for one in sources if isinstance(one, dict) for name in one}
+        return not self.settings.get("disguise") and not named.isdisjoint(ONE_PERSON)
+
     def refused(self) -> Counter[str]:
         total: Counter[str] = Counter()
         for one in self.shards.values():
@@ -167,8 +174,10 @@ def _alone(folder: Path) -> Iterator[None]:
 def live(settings: ExampleSettings) -> AbstractContextManager[Exampler]:
     """The live engine's own code."""
     from distill.examples.condition import Conditioner
+    from distill.examples.disguise import Wardrobe
 
-    return Conditioner(settings.size_px, settings.picture_px)
+    wardrobe = Wardrobe(settings.portrait_folder) if settings.disguise else None
+    return Conditioner(settings.size_px, settings.picture_px, wardrobe)
 
 
 def _make(settings: ExampleSettings, show: Show | None, means: Means) -> Record:

@@ -50,6 +50,7 @@ def progress_text(done: int, total: int, refused: int, elapsed_s: float) -> str:
 @click.option("--seed", type=int, help="decides every sample [default: 0]")
 @click.option("--occlude", type=float, help="share of samples with something before the face [default: 0.25]")
 @click.option("--degrade/--no-degrade", default=None, help="what camera and call do to pictures [default: yes]")
+@click.option("--disguise/--no-disguise", default=None, help="drivers who are the identity wear a face [default: yes]")
 @click.option("--data", type=click.Path(path_type=Path), help="folder with the face model [default: ../shared/data]")
 @click.option("--rendered", type=float, help="weight of rendered people [default: 0.7]")
 @click.option("--portraits", type=click.Path(path_type=Path), help="portraits to move [default: DATA/synth_faces]")

@@ -16,7 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from distill.data import Batch
+from distill.examples.disguise import Wardrobe
 from distill.examples.types import Example, Refused
+from distill.sources.base import ONE_PERSON
 from engines import Identity, SwapSettings, UnsuitablePhoto, enroll
 from engines.errors import EngineFault
 from engines.face.align import crop, crop_from_frame, inside_share, moved
@@ -59,10 +61,12 @@ class Conditioner:
     """Makes examples; holds the nets for it. One thread at a time; use it in `with`.
 
     size_px, picture_px: side of the crops and of the face encoder's pictures
+    wardrobe: what drivers wear who are the identity themselves; None: such drivers are shown as they are
     """
 
-    def __init__(self, size_px: int, picture_px: int) -> None:
+    def __init__(self, size_px: int, picture_px: int, wardrobe: Wardrobe | None = None) -> None:
         self._size_px, self._picture_px = size_px, picture_px
+        self._wardrobe = wardrobe
         self._tracker = FaceTracker(max_faces=1, follow="one")
         self._proxy = Proxy()
         self._known: OrderedDict[str, Identity | None] = OrderedDict()
@@ -73,6 +77,8 @@ class Conditioner:
     def __exit__(self, *_: object) -> None:
         self._tracker.close()
         self._proxy.close()
+        if self._wardrobe is not None:
+            self._wardrobe.__exit__()
 
     def example(self, batch: Batch, row: int, number: int) -> Example:
         """One sample of a batch of whole frames, as its own number. Raises Refused."""
@@ -86,6 +92,9 @@ class Conditioner:
         ]
         if max(one.occlusion.covered_share for one in inputs if one.occlusion) > MOST_COVERED:
             raise Refused("the face is hidden")  # a session draws nothing either
+        disguised = self._wardrobe is not None and batch.origins[row][0] in ONE_PERSON
+        if self._wardrobe is not None and disguised:
+            inputs = self._wardrobe.worn(inputs, identity, number)
         drawn = drawn_by(self._proxy, identity, inputs, self._size_px, settled(number))
         height_px, width_px = frames[0].shape[:2]
         if min(inside_share(there, self._size_px, height_px, width_px) for there in drawn.there_T23) < LEAST_INSIDE:
@@ -96,6 +105,7 @@ class Conditioner:
             )
             for clip in (batch.truth_BTHW3, batch.twin_BTHW3)
         )
+        twin = drawn.own_TSS3 if disguised else twin
         return Example(
             target_TSS3=drawn.own_TSS3,
             truth_TSS3=truth,

@@ -32,6 +32,9 @@ class ExampleSettings(StrictModel):
     seed: int = Field(0, ge=0, lt=2**32, description="decides every sample")
     occlude: float = Field(0.25, ge=0, le=1, description="share of samples with something passing before the face")
     degrade: bool = Field(True, description="what camera and call do to the pictures")
+    disguise: bool = Field(
+        True, description="drivers who are the identity themselves (moved portraits, videos) wear another face"
+    )
     data: Path = Field(Path("../shared/data"), description="folder with the face model, skins and hair")
     rendered: float = Field(0.7, ge=0, description="weight of rendered people")
     portraits: Path | None = Field(None, description="folder with portraits that are moved; none: DATA/synth_faces")

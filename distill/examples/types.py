@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from engines.models.config import Driver
 from engines.types import Floats, Mask, Rgb
 
 Kind = Literal["image", "video"]
@@ -71,9 +72,9 @@ class Shown:
     identity_BI: Tensor
     numbers: tuple[int, ...]
 
-    def of_driver(self, driver: Literal["masked", "whole"]) -> Tensor:
-        """What a denoiser is shown of the driver: engines.models.config, `driver`."""
-        return self.target_BT3SS if driver == "whole" else self.masked_BT3SS
+    def of_driver(self, driver: Driver) -> Tensor:
+        """What the networks are given of the driver: engines.models.config, `driver`."""
+        return self.masked_BT3SS if driver == "masked" else self.target_BT3SS
 
     def rows(self, start: int, stop: int) -> Shown:
         """A part of the batch, as gradient accumulation takes it."""

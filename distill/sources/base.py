@@ -18,6 +18,8 @@ from distill.align_batch import crop_batch, crops_from_frames, moved_batch
 from engines import Rgb
 from engines.types import Floats
 
+ONE_PERSON = ("stills", "shards")  # names of sources in which driver and identity are the same person
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:

@@ -56,7 +56,7 @@ class DenoisingStage:
         given = conditions(self.swapper, shown)
         noise = draws.normal("looked at", *given.x0_BTChw.shape[1:])
         made = self.drawn(given, noise, Sampler(even_times(self.swapper.schedule, LOOKED_AT)))
-        columns = side_by_side(shown, pictures(self.swapper, made))
+        columns = side_by_side(shown, pictures(self.swapper, made, shown.proxy_BT3SS))
         metrics = {"rms": rms_inside(shown, columns[:, :, 2]), "rms-proxy": rms_inside(shown, shown.proxy_BT3SS)}
         clips = {"drawn": clip(torch.cat(columns[0].unbind(1), -1))} if shown.kind == "video" else {}
         return Seen({f"{LOOKED_AT}-steps": grid(columns[:MOST_ROWS, -1])}, clips, metrics)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.conditions import conditions
-from distill.examples.types import Kind, Shown
+from distill.examples.types import Shown
 from distill.network import Conditions, Network
 from distill.stages.common import freeze, rms_inside, side_by_side
 from distill.streaming import Roll, stream
@@ -86,9 +86,10 @@ def noise_of(draws: Draws, name: str, given: Conditions, steps: int, *, per_fram
     return draws.normal(name, 1, steps, *shape).expand(-1, frames, -1, -1, -1, -1)
 
 
-def decoded(swapper: Swapper, x0_BTChw: Tensor, kind: Kind) -> Tensor:
+def decoded(swapper: Swapper, x0_BTChw: Tensor, shown: Shown) -> Tensor:
     """Pictures as a stream would show them, but not clamped: float32 [B, T, 3, S, S], with gradient to the latents."""
-    return swapper.autoencoder.decode(x0_BTChw, still=kind == "image", causal=True).float()
+    made = swapper.autoencoder.decode(x0_BTChw, still=shown.kind == "image", causal=True).float()
+    return swapper.drawn(made, shown.proxy_BT3SS)
 
 
 @torch.no_grad()
@@ -99,7 +100,7 @@ def look_at(student: Swapper, shown: Shown, draws: Draws) -> Seen:
     noise = noise_of(draws, "looked at", given, max(*LOOKED_AT, len(own)), per_frame=False)
     by_count = {count: evenly(student, count) for count in LOOKED_AT} | {len(own): own}
     drawn = {
-        count: decoded(student, stream(student, given, noise, Roll(times)), shown.kind).clamp(-1, 1)
+        count: decoded(student, stream(student, given, noise, Roll(times)), shown).clamp(-1, 1)
         for count, times in by_count.items()
     }
     grids = {_named(count): grid(side_by_side(shown, one)[:MOST_ROWS, -1]) for count, one in drawn.items()}

@@ -24,7 +24,8 @@ from engines.models.swapper import Swapper
 from engines.weights import compare_configs, inspect, load_into
 
 PARTS = ("autoencoder", "denoiser", "face_encoder")
-MAY_DIFFER = ("schedule.times", "window", "denoiser.driver")  # of the weights that a run begins with
+MAY_DIFFER = ("schedule.times", "window", "denoiser.driver", "draws")  # of the weights that a run begins with
+COARSE = "autoencoder.coarse"  # of a decoder that draws a change from now on
 MEMORY = "denoiser.memory_encoder."
 
 
@@ -58,7 +59,8 @@ def begun(config: SwapperConfig, start: Path | None, seed: int, device: torch.de
         return Held(swapper.to(device))
     other = held(start, torch.device("cpu"))
     unlearned = [part for part in PARTS if part in other.untrained]
-    compare_configs(start, other.swapper.config, config, (*MAY_DIFFER, *unlearned))
+    anew = config.draws == "change" and other.swapper.config.draws == "face"  # its last layers begin at nothing
+    compare_configs(start, other.swapper.config, config, (*MAY_DIFFER, *unlearned, *((COARSE,) if anew else ())))
     given = {
         name: weight
         for name, weight in other.swapper.state_dict().items()
@@ -68,9 +70,11 @@ def begun(config: SwapperConfig, start: Path | None, seed: int, device: torch.de
     lacking = [
         name for name in swapper.load_state_dict(given, strict=False).missing_keys if not name.startswith(MEMORY)
     ]
-    lacking = [name for name in lacking if name.split(".")[0] not in unlearned]
+    lacking = [name for name in lacking if name.split(".")[0] not in unlearned and not (anew and ".coarse." in name)]
     if lacking:
         raise WeightsError(f"{start}: has no {lacking[0]}, and {len(lacking) - 1} more are missing")
+    if anew:
+        swapper.draw_nothing()
     new = (MEMORY.rstrip("."),) if config.window.memory == "memory_encoder" and not _has_memory(given) else ()
     return Held(swapper.to(device), other.sha256, (*other.untrained, *new), other.stage)
 

@@ -38,10 +38,12 @@ from distill.training.stage import Terms
 from distill.training.watch import Seen
 from engines import SettingError
 from engines.models.attention import Together
+from engines.models.autoencoder_tiny import TinyAutoencoder
 from engines.models.step import REDUCTION
 from engines.models.swapper import Swapper
 
 PICTURE_CHANNELS = 3
+OF_LATENTS = ("latent", "matching")  # weights that mean nothing where latents are not of pictures
 
 
 def make(
@@ -66,6 +68,16 @@ def make(
     return RolloutStage(settings, swapper.to(device), teacher.to(device))
 
 
+def _check(settings: RolloutSettings, student: Swapper) -> None:
+    """Raises SettingError for weights that a student who draws changes cannot have."""
+    asked = [name for name in OF_LATENTS if getattr(settings, name)]
+    if student.config.draws == "change" and asked:
+        raise SettingError(
+            f'stage.{asked[0]} compares latents with those of pictures, and swapper.draws="change" makes changes, '
+            f"which have none: set stage.{asked[0]}=0"
+        )
+
+
 class RolloutStage:
     """distill.training.stage.Stage."""
 
@@ -73,9 +85,14 @@ class RolloutStage:
 
     def __init__(self, settings: RolloutSettings, student: Swapper, teacher: Swapper | None) -> None:
         self.settings, self.student, self.teacher = settings, student, teacher
+        _check(settings, student)
         freeze(student.autoencoder, student.face_encoder)
         learns: dict[str, nn.Module] = {"denoiser": student.denoiser.requires_grad_(True)}
         self.frozen: dict[str, nn.Module] = {"autoencoder": student.autoencoder}
+        if student.config.draws == "change":
+            assert isinstance(student.autoencoder, TinyAutoencoder)
+            self.frozen = {name: part for name, part in student.autoencoder.named_children() if name != "decoder"}
+            learns["decoder"] = student.autoencoder.decoder.requires_grad_(True).train()
         (learns if settings.face_encoder else self.frozen)["face_encoder"] = student.face_encoder
         student.face_encoder.requires_grad_(settings.face_encoder).train(settings.face_encoder)
         players: dict[str, nn.Module] = {"student": nn.ModuleDict(learns)}
@@ -142,7 +159,7 @@ class RolloutStage:
         return Terms(total, {name: part.detach() for name, (_, part) in parts.items()})
 
     def _of_pictures(self, shown: Shown, given: Conditions, made: Tensor) -> dict[str, tuple[float, Tensor]]:
-        own, drawn, truth = self.settings, decoded(self.student, made, shown.kind), shown.truth_BT3SS
+        own, drawn, truth = self.settings, decoded(self.student, made, shown), shown.truth_BT3SS
         weight = given.weight_BT1hw.repeat_interleave(REDUCTION, -1).repeat_interleave(REDUCTION, -2)
         parts: dict[str, tuple[float, Tensor]] = {}
         if own.picture:
@@ -157,7 +174,7 @@ class RolloutStage:
 
     def _of_critic(self, shown: Shown, given: Conditions, draws: Draws) -> Terms:
         with torch.no_grad():
-            drawn = decoded(self.student, self.rolled(given, draws), shown.kind)
+            drawn = decoded(self.student, self.rolled(given, draws), shown)
         truth = shown.truth_BT3SS
         hinge = of_critic(self.critic(truth), self.critic(drawn))
         if not self.settings.critic_r1:

@@ -86,6 +86,22 @@ def teacher_command(size: str | None, start: Path, **values: Any) -> None:
     _run([Job(_trained("teacher", size, values), values["run"], start, None)], values["show"])
 
 
+@train_group.command("retouch")
+@common
+@click.option("--size", help="of the networks: toy, tiny [default: tiny]")
+@click.option(
+    "--start", required=True, type=click.Path(path_type=Path), help="weights with a trained autoencoder in them"
+)
+def retouch_command(size: str | None, start: Path, **values: Any) -> None:
+    """Learn to make the proxy's picture better, in the folder RUN; the result is RUN/swapper.safetensors.
+
+    One step, no teacher: what is drawn begins as the proxy's picture and is changed towards the truth. The examples'
+    drivers must not be the identity themselves (`vividstream examples` disguises them). Settings are changed by
+    KEY=VALUE. The same command goes on where a run was ended.
+    """
+    _run([Job(_trained("retouch", size, values), values["run"], start, None)], values["show"])
+
+
 @click.command("distill")
 @common
 @click.option("--teacher", required=True, type=click.Path(path_type=Path), help="weights of the teacher")

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from distill.examples.batches import Batches
-from distill.examples.cache import Split
+from distill.examples.cache import Record, Split
 from distill.recipes import RunConfig
 from distill.shards import written_whole
 from distill.stages.make import begun, held, make, still_untrained
@@ -42,6 +42,7 @@ def run(
     result = folder / RESULT
     if result.exists() and inspect(result).card.recipe == recipe:
         return None
+    check_examples(config)
     own = begun(config.swapper, start, config.train.seed, ranks.device)
     stage = make(config, own, None if teacher is None else held(teacher, ranks.device), ranks.device)
     data, configuration = _batches(config, ranks, "train"), config.decisive()
@@ -73,6 +74,19 @@ def run(
             write(result, weights, card)
         ranks.wait()
     return outcome
+
+
+def check_examples(config: RunConfig) -> None:
+    """Raises SettingError where a network that sees its driver would be shown the truth in him."""
+    if config.swapper.denoiser.driver == "masked":
+        return
+    for folder in (config.data.folder, *config.data.more_folders):
+        if Record.read(folder).shows_the_truth:
+            raise SettingError(
+                f"{folder}: some drivers in it are the identity themselves, undisguised. Where drivers are seen "
+                "(denoiser.driver) copying them would pay, and a caller's own features would shine through: draw the "
+                "examples anew"
+            )
 
 
 def copied(result: Path, to: Path) -> Path:

@@ -95,6 +95,7 @@ class TinyDecoder(nn.Module):
         self.levels = nn.ModuleList(plain_blocks(width, config.blocks) for width in widths)
         self.ups = nn.ModuleList(nn.ConvTranspose2d(a, b, 2, stride=2) for a, b in pairwise(widths))
         self.conv_out = nn.Conv2d(widths[-1], PICTURE_CHANNELS * fold_by**2, 3, padding=1)
+        self.coarse = nn.Conv2d(widths[0], PICTURE_CHANNELS, 3, padding=1) if config.coarse else None
         self.fold_by = fold_by
 
     def forward(self, z_NChw: Tensor, passage: Passage) -> Tensor:
@@ -102,9 +103,19 @@ class TinyDecoder(nn.Module):
         if self.time is not None:
             x = self.time(x, passage)
         x = self.levels[0](x)
+        field = None if self.coarse is None else self.coarse(x)
         for up, level in zip(self.ups, list(self.levels)[1:], strict=True):
             x = level(up(x))
-        return F.pixel_shuffle(cast(Tensor, self.conv_out(x)), self.fold_by)
+        picture = F.pixel_shuffle(cast(Tensor, self.conv_out(x)), self.fold_by)
+        if field is None:
+            return picture
+        return picture + F.interpolate(field, scale_factor=float(REDUCTION), mode="bilinear", align_corners=False)
+
+    def draw_nothing(self) -> None:
+        """Takes the last layers to 0."""
+        for layer in (self.conv_out, self.coarse):
+            for weight in () if layer is None else layer.parameters():
+                nn.init.zeros_(weight)
 
 
 class TinyAutoencoder(Autoencoder):

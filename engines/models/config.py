@@ -10,6 +10,8 @@ from pydantic import Field, model_validator
 
 from engines.settings import StrictModel
 
+Driver = Literal["masked", "whole", "soft"]
+
 
 class ScheduleConfig(StrictModel):
     """Which noise, and what the network's output means (engines.schedule)."""
@@ -50,6 +52,11 @@ class AutoencoderConfig(StrictModel):
     )
     temporal_encoder: bool = Field(description="(2+1)D blocks in the encoder")
     temporal_decoder: bool = Field(description="(2+1)D blocks in the decoder")
+    coarse: bool = Field(
+        False,
+        description="the decoder also adds an even field, one colour for each place of the latent: tone and shading "
+        "are then learned at once, and not pixel by pixel; tiny only",
+    )
     scale: float = Field(1.0, gt=0, description="latents are multiplied by it before the denoiser (SD1.5: 0.18215)")
 
 
@@ -75,10 +82,11 @@ class DenoiserConfig(StrictModel):
     )
     norm: Literal["group", "rms"] = "group"
     positions: int = Field(32, ge=1, description="rows of the temporal position table")
-    driver: Literal["masked", "whole"] = Field(
+    driver: Driver = Field(
         "masked",
-        description="what is shown of the driver's crop: without the region of the face (VividFace), or all of it. "
-        "Pose, lips and light are then seen pixel by pixel; needs truths in which driver and identity are two people",
+        description="what is shown of the driver's crop: without the region of the face (VividFace); all of it, pose, "
+        "lips and light pixel by pixel; or all without detail (soft), light and place alone. Where the face is seen, "
+        "driver and identity have to be two people in training",
     )
     around_proxy: float = Field(
         0.0,
@@ -125,11 +133,22 @@ class SwapperConfig(StrictModel):
     autoencoder: AutoencoderConfig
     denoiser: DenoiserConfig
     face_encoder: FaceEncoderConfig
+    draws: Literal["face", "change"] = Field(
+        "face",
+        description="what the decoder gives: the face, or a change that is added to the proxy's picture. The change is "
+        "nothing at first, the proxy's own detail stays, and the decoder learns with the rest; autoencoder `tiny`",
+    )
 
     @model_validator(mode="after")
     def _guess_has_its_schedule(self) -> Self:
         if self.denoiser.around_proxy and self.schedule.kind != "trig":
             raise ValueError("denoiser.around_proxy needs the trig schedule")
+        return self
+
+    @model_validator(mode="after")
+    def _change_has_its_autoencoder(self) -> Self:
+        if self.draws == "change" and self.autoencoder.kind != "tiny":
+            raise ValueError('draws="change" needs an autoencoder of kind tiny')
         return self
 
     @property

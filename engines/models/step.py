@@ -40,7 +40,7 @@ class SwapStep(nn.Module):
     """One frame of `batch` sessions, as `engines.graph` wants it.
 
     Inputs, in order; pictures -1..1:
-        masked           [B, 3, H, W]  the crop, the region of the face filled
+        masked           [B, 3, H, W]  the crop; the region of the face filled, unless the denoiser's driver is seen
         proxy            [B, 3, H, W]  the identity's rendered face
         mask             [B, 1, H, W]  0..1, 1 where the face is to be drawn
         geometry         [B, G, h, w]  only if the denoiser has geometry channels
@@ -89,14 +89,15 @@ class SwapStep(nn.Module):
         x0, slices = self._denoise(inputs, condition, tokens, ring_memories)
         decoded = past[len(new_encoded) :]
         face, new_decoded = self.swapper.autoencoder.decode_frame(self._inner(x0), decoded, inputs.get("recent_order"))
-        return (face.float().clamp(-1, 1), x0, *slices, *new_encoded, *new_decoded)
+        face = self.swapper.drawn(face.float(), inputs["proxy"].float())
+        return (face.clamp(-1, 1), x0, *slices, *new_encoded, *new_decoded)
 
     def _inner(self, value: Tensor) -> Tensor:
         return value.to(self.dtype)
 
     def _condition(self, inputs: dict[str, Tensor], past: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """What the denoiser sees besides the noisy latent, in VividFace's order, and the encoder's new slices."""
-        pictures = [self._inner(inputs[name]) for name in ("masked", "proxy")]
+        pictures = [self.swapper.shown(self._inner(inputs["masked"])), self._inner(inputs["proxy"])]
         latents, new = self._encoded(pictures, past, inputs.get("recent_order"))
         mask = self._inner(functional.avg_pool2d(inputs["mask"], REDUCTION))
         geometry = [self._inner(inputs["geometry"])] if "geometry" in inputs else []

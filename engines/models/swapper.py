@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 from engines.models import autoencoder
 from engines.models.attention import Banded, Past
+from engines.models.autoencoder import REDUCTION
+from engines.models.autoencoder_tiny import TinyAutoencoder
 from engines.models.config import SwapperConfig
 from engines.models.denoiser import Denoiser
 from engines.models.face_encoder import FaceEncoder
@@ -48,7 +51,31 @@ class Swapper(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         for part in (self.autoencoder, self.denoiser, self.face_encoder):
             part.initialise(generator)
+        if self.config.draws == "change":
+            self.draw_nothing()
         return self
+
+    def shown(self, driver: Tensor) -> Tensor:
+        """The driver's picture [N, 3, S, S] as the encoder gets it: soft, it has one colour for each place of a latent,
+        evenly joined."""
+        if self.config.denoiser.driver != "soft":
+            return driver
+        few = functional.avg_pool2d(driver, REDUCTION)
+        return functional.interpolate(few, scale_factor=float(REDUCTION), mode="bilinear", align_corners=False)
+
+    def drawn(self, decoded: Tensor, proxy: Tensor) -> Tensor:
+        """The picture, from what the decoder gave and the proxy's picture; both alike in shape. Not clamped."""
+        return decoded + proxy if self.config.draws == "change" else decoded
+
+    @torch.no_grad()
+    def draw_nothing(self) -> None:
+        """Takes the decoder's last layers to 0: what is drawn is then the proxy, exactly, and every change is learned.
+
+        Only where a change is drawn.
+        """
+        assert isinstance(self.autoencoder, TinyAutoencoder)
+        assert self.config.draws == "change"
+        self.autoencoder.decoder.draw_nothing()
 
 
 def _check(config: SwapperConfig) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from typing import Literal
 
 import pytest
 import torch
@@ -15,6 +14,7 @@ from distill.examples.types import Shown
 from distill.network import Conditions
 from distill.stages.settings import ConditionSettings
 from distill.training.draws import Draws
+from engines.models.config import Driver
 from engines.models.step import IdentityGraph, SwapStep
 from engines.models.swapper import Swapper
 from tests.distill.made_up import synthetic_batch
@@ -35,7 +35,7 @@ def batch_for(swapper: Swapper, kind: str = "video", batch: int = 1, frames: int
     )
 
 
-def seeing(swapper: Swapper, driver: Literal["masked", "whole"]) -> Swapper:
+def seeing(swapper: Swapper, driver: Driver) -> Swapper:
     """The same, shown so much of the driver."""
     denoiser = swapper.config.denoiser.model_copy(update={"driver": driver})
     swapper.config = swapper.config.model_copy(update={"denoiser": denoiser})
@@ -68,9 +68,9 @@ def live_frames(swapper: Swapper, shown: Shown) -> list[tuple[Tensor, Tensor]]:
     return seen
 
 
-@pytest.mark.parametrize("driver", ["masked", "whole"])
+@pytest.mark.parametrize("driver", ["masked", "whole", "soft"])
 @pytest.mark.parametrize(("name", "rounding"), [("tiny", 1e-6), ("full", 5e-6)])  # without, with a temporal encoder
-def test_a_clip_is_shown_as_a_stream_shows_it(name: str, rounding: float, driver: Literal["masked", "whole"]) -> None:
+def test_a_clip_is_shown_as_a_stream_shows_it(name: str, rounding: float, driver: Driver) -> None:
     swapper = seeing(lively(speck(name)), driver)
     shown = batch_for(swapper, frames=3 if name == "tiny" else 2)
     given = conditions(swapper, shown)
@@ -79,14 +79,28 @@ def test_a_clip_is_shown_as_a_stream_shows_it(name: str, rounding: float, driver
         torch.testing.assert_close(given.tokens_BTLD[:, frame], tokens, atol=1e-6, rtol=1e-5)
 
 
-def test_only_a_whole_driver_shows_what_is_under_the_mask() -> None:
+def test_only_a_seen_driver_shows_what_is_under_the_mask() -> None:
     swapper = lively(speck("tiny"))
     shown = batch_for(swapper)
     other = replace(shown, target_BT3SS=-shown.target_BT3SS)
-    for driver, moved in (("masked", False), ("whole", True)):
-        sees = seeing(swapper, "whole" if driver == "whole" else "masked")
+    cases: tuple[tuple[Driver, bool], ...] = (("masked", False), ("whole", True), ("soft", True))
+    for driver, moved in cases:
+        sees = seeing(swapper, driver)
         before, after = (conditions(sees, one).condition_BTKhw for one in (shown, other))
         assert torch.equal(before, after) != moved
+
+
+def test_a_soft_driver_has_light_and_no_features() -> None:
+    """Detail within a place of the latent is gone, to the bit; what a place is on average stays."""
+    swapper = seeing(lively(speck("tiny")), "soft")
+    shown = batch_for(swapper)
+    ripple = torch.ones(64, 64)
+    ripple[::2] = -1
+    detailed = replace(shown, target_BT3SS=shown.target_BT3SS + 0.25 * ripple)
+    brighter = replace(shown, target_BT3SS=shown.target_BT3SS + 0.25)
+    plain, same, other = (conditions(swapper, one).condition_BTKhw for one in (shown, detailed, brighter))
+    torch.testing.assert_close(plain, same, atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(plain, other, atol=1e-3)
 
 
 def test_stills_are_encoded_without_the_temporal_branch_and_truth_like_all_else() -> None:

@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from distill.evaluate.on_examples import streamed
 from distill.network import Conditions
 from distill.stages import rollout
+from distill.stages.few_steps import decoded
 from distill.stages.rollout import RolloutStage
 from distill.stages.settings import RolloutSettings
 from distill.streaming import Roll, stream
@@ -19,7 +21,9 @@ from distill.training.ranks import Ranks
 from distill.training.settings import MachineSettings, TrainSettings
 from engines import SettingError
 from engines.models.swapper import Swapper
-from tests.distill.stages.students import descend, given_of, gradients, shown_of, swapper_of
+from engines.noise import noise
+from tests.distill.stages.students import Memory, descend, given_of, gradients, shown_of, swapper_of
+from tests.engines.models.specks import lively
 
 CPU = torch.device("cpu")
 ALONE: dict[str, Any] = {"latent": 0.0, "picture": 0.0, "perceptual": 0.0, "adversarial": 0.0}
@@ -39,6 +43,47 @@ def test_a_supervised_student_nears_the_truth() -> None:
         stage = stage_of(adversarial=0.0, **alone)
         losses = descend(stage, shown_of(stage.student, batch=1, frames=2), 8)
         assert losses[-1] < 0.9 * losses[0]
+
+
+def changing(memory: Memory = "clean_pass", coarse: bool = True) -> Swapper:
+    """A student who draws a change and has not learned any."""
+    config = swapper_of(memory=memory).config
+    even = config.autoencoder.model_copy(update={"coarse": coarse})
+    return lively(config.model_copy(update={"draws": "change", "autoencoder": even}))
+
+
+def test_a_change_begins_at_the_proxy_and_is_learned_with_its_decoder() -> None:
+    student = changing()
+    student.draw_nothing()
+    stage = stage_of(student, latent=0.0, adversarial=0.0)
+    shown = shown_of(student, batch=1, frames=2)
+    given = given_of(student, shown)
+    made = decoded(student, stage.rolled(given, Draws(0, 0, shown.numbers)), shown)
+    assert torch.equal(made, shown.proxy_BT3SS)
+    before = {name: weight.clone() for name, weight in student.autoencoder.named_parameters()}
+    losses = descend(stage, shown, 8)
+    assert losses[-1] < 0.995 * losses[0], "of noise there is little to learn"
+    moved = {name for name, weight in student.autoencoder.named_parameters() if not torch.equal(weight, before[name])}
+    assert {name.split(".")[0] for name in moved} == {"decoder"}
+    assert {"decoder.coarse.weight", "decoder.conv_out.weight"} <= moved
+
+
+@pytest.mark.parametrize("weight", ["latent", "matching"])
+def test_a_change_has_no_latents_to_compare(weight: str) -> None:
+    settings = {"latent": 0.0, "adversarial": 0.0} | {weight: 1.0}
+    with pytest.raises(SettingError, match=f"set stage.{weight}=0"):
+        stage_of(changing(), **settings)
+
+
+def test_what_is_changed_in_training_is_what_a_stream_shows() -> None:
+    student = changing("memory_encoder").eval()
+    shown = shown_of(student, batch=1, frames=3)
+    given, latent_px = given_of(student, shown), student.config.latent_px
+    drawn = torch.from_numpy(noise(0, 0, (1, 1, student.config.denoiser.latent_channels, latent_px, latent_px)))
+    with torch.no_grad():
+        made = decoded(student, stream(student, given, drawn[:, None].expand(-1, 3, -1, -1, -1, -1)), shown)
+    assert (made - shown.proxy_BT3SS).abs().max() > 0.05
+    torch.testing.assert_close(streamed(student)(shown), made.clamp(-1, 1), atol=1e-4, rtol=1e-4)
 
 
 def test_a_still_is_a_clip_of_one_frame() -> None:

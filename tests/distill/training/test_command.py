@@ -19,6 +19,7 @@ from click.testing import CliRunner, Result
 from distill import recipes
 from distill.data import ResumeState
 from distill.errors import CannotConverge, DataMissing, OtherRun
+from distill.examples.cache import Record
 from distill.examples.settings import BatchSettings
 from distill.examples.types import Shown
 from distill.recipes import RunConfig
@@ -127,6 +128,31 @@ def test_what_comes_out_is_the_average_and_the_rest_is_untouched(chain: Path) ->
     frozen = [key for key in before if key.startswith("autoencoder.")]
     assert frozen
     assert all(torch.equal(before[key], weights[key]) for key in frozen)
+
+
+def test_a_retouch_needs_an_autoencoder_alone(chain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And examples whose drivers are others; what comes out is a student's, with the decoder that it learned."""
+    monkeypatch.setattr(run, "Batches", Made)
+    small = [one.replace('"kind":"tiny"', '"kind":"tiny","coarse":true') for one in SMALL]
+    words: tuple[str | Path, ...] = (
+        "--start",
+        chain / "ae" / run.RESULT,
+        *small,
+        *BRIEF,
+        "swapper.denoiser.driver=soft",
+    )
+    Record(tmp_path / "shown", {"train sources": {"stills": 1.0}}).write()
+    refused = call(train_group, "retouch", tmp_path / "no", "--examples", tmp_path / "shown", *words)
+    assert isinstance(refused.exception, SettingError)
+    Record(tmp_path / "kept", {"train sources": {"stills": 1.0}, "disguise": True}).write()
+    made = call(train_group, "retouch", tmp_path / "run", "--examples", tmp_path / "kept", *words)
+    assert (made.exit_code, made.exception) == (0, None)
+    card = inspect(tmp_path / "run" / run.RESULT).card
+    assert (card.stage, card.untrained, card.config.draws) == ("rollout", (), "change")
+    before, after = (held(one / run.RESULT, CPU).swapper.autoencoder for one in (chain / "ae", tmp_path / "run"))
+    kept = {name for name, weight in before.state_dict().items() if torch.equal(weight, after.state_dict()[name])}
+    assert kept >= {name for name in before.state_dict() if not name.startswith("decoder.")}
+    assert "decoder.conv_out.weight" not in kept
 
 
 def test_the_same_command_does_nothing_again_and_another_is_refused(chain: Path) -> None:
