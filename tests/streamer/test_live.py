@@ -14,11 +14,13 @@ import pytest
 
 from engines import EngineFault, IdentityError, MediaError, Rgb, SettingError, Status, StepResult, SwapSettings
 from streamer import live as live_module
+from streamer import stage as stage_module
 from streamer.audit.log import audit_log
 from streamer.camera.sink import PixelFormat, Shape
 from streamer.capture.source import open_source
 from streamer.errors import SinkError
-from streamer.live import CARD_TEXT, Live, LivePlan
+from streamer.live import Live, LivePlan
+from streamer.stage import CARD_TEXT
 from tests.streamer.calls import Loader, negative
 from tests.streamer.clips import Clip, index_of, make
 
@@ -63,7 +65,7 @@ class Shelf:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes seconds in a call takes tenths here."""
-    monkeypatch.setattr(live_module, "IDLE_S", 0.4)
+    monkeypatch.setattr(stage_module, "IDLE_S", 0.4)
     monkeypatch.setattr(live_module, "ENDED_CARD_S", 0.3)
 
 
