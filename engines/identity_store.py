@@ -99,7 +99,9 @@ def parse_identity(path: Path, data: bytes) -> Identity:
         pieces = dict(deserialize(data))  # type: ignore[no-untyped-call]
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     except (SafetensorError, ValueError, RecursionError) as error:
-        raise IdentityError(f"{path}: no identity file, or a damaged one ({error})") from error
+        raise IdentityError(
+            f"{path}: no identity file, or a damaged one ({error}); enrol again, or take a whole copy"
+        ) from error
     manifest = _manifest(path, header.get("__metadata__", {}))
     if manifest.format == FORMAT and not is_whole(data, manifest.signed_by):
         raise NotGenuine(f"{path}: was changed after it was signed; the person has to be enrolled again")

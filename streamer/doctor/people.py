@@ -97,7 +97,8 @@ def identities(config: DoctorSettings) -> Iterator[Found]:
         except KeyFault:
             continue  # said above
         except IdentityError as error:
-            again = quoted("vividstream", "enroll", name, "--image", "PHOTO.jpg", "--overwrite")
+            there = () if config.identities_dir is None else ("--identities-dir", config.identities_dir)
+            again = quoted("vividstream", "enroll", name, "--image", "PHOTO.jpg", "--overwrite", *there)
             yield fail(f"{name} cannot be used: {error}", again)
         else:
             fine.append(name)

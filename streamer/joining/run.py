@@ -186,7 +186,9 @@ async def begin_when_in(live: Live, connected: asyncio.Event) -> None:
 
 
 def open_join_source(settings: JoinSettings) -> Source:
-    """Nothing is opened yet."""
+    """Nothing is opened yet. Raises SettingError where its sound, or the file of figures, cannot be."""
+    if settings.numbers is not None and str(settings.numbers) != "-":
+        appended(settings.numbers).close()
     microphone = None if settings.sound in (SOUND_OF_SOURCE, NO_SOUND) else settings.sound
     return open_source(settings.source, Wish(*settings.size_px, settings.fps), settings.loop, microphone)
 
@@ -231,8 +233,16 @@ def opened(path: Path) -> Iterator[IO[str]]:
     if str(path) == "-":
         yield sys.stdout
     else:
-        with path.open("a", encoding="utf-8") as out:
+        with appended(path) as out:
             yield out
+
+
+def appended(path: Path) -> IO[str]:
+    """The file of figures. Raises SettingError where it cannot be written."""
+    try:
+        return path.open("a", encoding="utf-8")
+    except OSError as error:
+        raise SettingError(f"--numbers {path}: cannot be written ({error.strerror}); name another file") from error
 
 
 def numbers_of(live: Live, attendance: Attendance) -> dict[str, Any]:

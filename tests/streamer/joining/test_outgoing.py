@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 
 import pytest
 
 from engines import SettingError
 from streamer.joining.outgoing import LOOKAHEAD_S, OpusCoder, Outgoing
+from streamer.joining.run import open_join_source
 from streamer.joining.settings import JoinSettings
 from streamer.stats import CallStats
 from streamer.tracks import DelayedSound, SwappedVideo, standby_frame
@@ -75,3 +77,10 @@ def test_settings_say_what_is_wrong() -> None:
     with pytest.raises(SettingError, match="size"):
         JoinSettings.read({"size": "big"})
     assert JoinSettings.read({"size": "1280x720"}).size_px == (1280, 720)
+
+
+def test_figures_that_cannot_be_written_and_a_microphone_beside_a_file_are_refused_before_anything_starts() -> None:
+    with pytest.raises(SettingError, match="--numbers /proc/nowhere/x: cannot be written"):
+        open_join_source(JoinSettings(numbers=Path("/proc/nowhere/x")))
+    with pytest.raises(SettingError, match="heard beside a camera only"):
+        open_join_source(JoinSettings(source="clip.mp4", sound="hw:9"))
