@@ -146,6 +146,19 @@ class Call:
         return None
 
 
+async def _offer(address: str, body: dict[str, object]) -> dict[str, str]:
+    """The server's answer. The last call's goodbye may have been lost: then its place is free some seconds later."""
+    async with aiohttp.ClientSession() as http, asyncio.timeout(CONNECT_S):
+        while True:
+            async with http.post(address, json=body) as response:
+                answer: dict[str, str] = await response.json()
+            if response.status == 201:
+                return answer
+            if response.status != 503:
+                raise RuntimeError(f"the server answered {response.status}: {answer}")
+            await asyncio.sleep(1)
+
+
 @asynccontextmanager
 async def calling(address: str, pictures: list[Plane], codec: str) -> AsyncIterator[Call]:
     """Calls the server at this address (with its token, where it has one), and yields once pictures come back."""
@@ -161,10 +174,7 @@ async def calling(address: str, pictures: list[Plane], codec: str) -> AsyncItera
     await connection.setLocalDescription(await connection.createOffer())
     body = {"sdp": connection.localDescription.sdp, "choice": {}}
     try:
-        async with aiohttp.ClientSession() as http, http.post(f"{base}session?{query}", json=body) as response:
-            answer = await response.json()
-        if response.status != 201:
-            raise RuntimeError(f"the server answered {response.status}: {answer}")
+        answer = await _offer(f"{base}session?{query}", body)
         await connection.setRemoteDescription(RTCSessionDescription(answer["sdp"], "answer"))
         async with asyncio.timeout(CONNECT_S):
             while not call.watched.shown:  # noqa: ASYNC110  pictures have no event here
