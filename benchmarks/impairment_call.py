@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -146,7 +146,7 @@ class Call:
         return None
 
 
-async def _offer(address: str, body: dict[str, object]) -> dict[str, str]:
+async def _offer(address: str, body: Mapping[str, object]) -> dict[str, str]:
     """The server's answer. The last call's goodbye may have been lost: then its place is free some seconds later."""
     async with aiohttp.ClientSession() as http, asyncio.timeout(CONNECT_S):
         while True:
