@@ -269,7 +269,8 @@ def test_a_damaged_identity_is_named_and_can_be_made_anew(tmp_path: Path) -> Non
     found = list(people.identities(DoctorSettings(identities_dir=tmp_path)))
     failed = {one.says.split()[0]: one for one in found if one.verdict is Verdict.FAIL}
     assert failed.keys() == {"anna", "bert"}
-    assert failed["anna"].mend == "vividstream enroll anna --image PHOTO.jpg --overwrite"
+    mend = f"vividstream enroll anna --image PHOTO.jpg --overwrite --identities-dir {tmp_path}"
+    assert failed["anna"].mend == mend
     assert found[-1].verdict is Verdict.OK  # those that are built in
 
 
