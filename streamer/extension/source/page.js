@@ -3,6 +3,7 @@
 
 import { getter, takeChannel } from "./channel.js";
 import { choose, isScreen, list, sizesOf } from "./choose.js";
+import { buttonMethods } from "./element.js";
 
 const NAME = "vividstream";
 const OFF = { on: false };
@@ -22,8 +23,9 @@ function wrap(media) {
 
   const open = wrapDevices(media, { ask, adopt: (facts) => tracks.set(facts.track, facts) });
   wrapLegacy(open);
+  wrapButton(open, ask);
   wrapTracks(ours, {
-    stop: (track) => tracks.delete(idOf(track)) && askNow("stop", { track: idOf(track) }),
+    stop: (track) => ours(track) && askNow("stop", { track: idOf(track) }), // its name and settings stay readable
     async apply(track, constraints) {
       const wanted = plain(constraints) ?? {};
       const facts = ours(track);
@@ -36,11 +38,10 @@ function wrap(media) {
       const { said } = await ask("apply", { track: idOf(track), wanted: facts.kind === "video" ? sizesOf(wanted) : wanted }).catch(refuse);
       Object.assign(facts, said, { constraints: wanted });
     },
-    clone(track) {
-      const answered = askNow("clone", { track: idOf(track) });
-      if (!answered) return null; // it has ended
-      tracks.set(answered.said.track, { ...structuredClone(ours(track)), ...answered.said });
-      const [copy] = answered.stream.getTracks();
+    clone(track, native) {
+      const answered = askNow("clone", { track: idOf(track) }); // null where it has ended
+      const [copy] = answered ? answered.stream.getTracks() : [native.call(track)];
+      tracks.set(idOf(copy), { ...structuredClone(ours(track)), ...answered?.said });
       copy.enabled = track.enabled;
       return copy;
     },
@@ -52,6 +53,7 @@ function wrap(media) {
 // Returns what stands for getUserMedia now.
 function wrapDevices(media, { ask, adopt }) {
   const { enumerateDevices, getUserMedia } = MediaDevices.prototype;
+  const { apply, getPrototypeOf } = Reflect;
   const enumerate = () => enumerateDevices.call(media);
   let met = false; // the page has to do with cameras, so its microphone is to be in step with ours
 
@@ -97,14 +99,21 @@ function wrapDevices(media, { ask, adopt }) {
     return stream;
   }
 
-  replace(MediaDevices.prototype, {
+  const own = {
     enumerateDevices() {
-      return this === media ? devices() : enumerateDevices.call(this);
+      return this === media ? devices() : elsewhere(this, "enumerateDevices");
     },
     getUserMedia(constraints) {
-      return this === media ? open(constraints) : getUserMedia.call(this, constraints);
+      return this === media ? open(constraints) : elsewhere(this, "getUserMedia", constraints);
     },
-  });
+  };
+  // Another frame's devices by this frame's method: what that frame's own method gives, never the browser's.
+  async function elsewhere(devices, name, ...given) {
+    const theirs = getPrototypeOf(devices)?.[name];
+    if (typeof theirs !== "function" || theirs === own[name]) throw new TypeError("Illegal invocation");
+    return apply(theirs, devices, given);
+  }
+  replace(MediaDevices.prototype, own);
   return open;
 }
 
@@ -118,6 +127,14 @@ function wrapLegacy(open) {
       },
     });
   }
+}
+
+// The one that a person presses. Where it cannot be told whether the extension is on, it is.
+function wrapButton(open, ask) {
+  const button = buttonMethods(open, () => ask("camera").then(({ said }) => said.on, () => true));
+  if (button === null) return;
+  replace(button.prototype, { setConstraints: button.setConstraints });
+  replaceGetter(button.prototype, "stream", button.streamFor);
 }
 
 // Our camera as the list of devices has it.
@@ -164,7 +181,7 @@ function wrapTracks(ours, { stop, apply, clone }) {
       stop(this);
     },
     clone() {
-      return (ours(this) && clone(this)) || native.clone.call(this);
+      return ours(this) ? clone(this, native.clone) : native.clone.call(this);
     },
   });
   replaceGetter(Track, "label", (track) => ours(track)?.label ?? native.labelOf(track));
