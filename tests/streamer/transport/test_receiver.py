@@ -14,6 +14,7 @@ from aiortc import RTCRtpReceiver
 from aiortc.mediastreams import MediaStreamError
 from av.video.frame import VideoFrame
 
+from streamer.loop_lag import LoopLag
 from streamer.transport import pin
 from streamer.transport.receiver import PictureReceiver
 from streamer.transport.source_filter import round_trip_of, strangers_of
@@ -132,12 +133,17 @@ async def test_a_sink_gets_whole_pictures_with_their_times(line: Line, codec: st
     line.loss, line.delay_s = 0.02, 0.03
     sink = Pictures()
     threads = threading.active_count()
+    lag = LoopLag()
     async with calling(codec, lambda receiver: attach(receiver, sink)) as call:
+        watching = asyncio.create_task(lag.watch())
         await sink.wait_for(30)
+        watching.cancel()
         assert not [thread for thread in threading.enumerate() if thread.name == "video-decoder"]
         receiver = ours_of(call)
         # An ICE check takes 60 ms here, and so does the answer to a request for a lost packet.
-        assert 0.055 < receiver.round_trip.rtt_s < 0.12
+        # On a busy machine each of the two ways may wait for the event loop besides.
+        late_s = 2e-3 * max(lag.window.values(time.monotonic()), default=0.0)
+        assert 0.055 < receiver.round_trip.rtt_s < 0.12 + late_s
         assert receiver.round_trip is round_trip_of(receiver.transport)
         assert receiver.counters.pictures == len(sink.got)
         assert receiver.counters.packets > 30
@@ -196,7 +202,8 @@ async def test_a_track_that_nobody_reads_does_not_grow(line: Line, monkeypatch: 
         receiver = ours_of(call)
         await asyncio.sleep(1.0)
         assert receiver.counters.pictures > 15
-        assert call.track._queue.qsize() <= 6  # type: ignore[attr-defined]
+        # As many as may wait for the decoder, and as many as may wait behind it.
+        assert call.track._queue.qsize() <= 10  # type: ignore[attr-defined]
         for _ in range(12):  # and pictures go on where somebody reads again
             await asyncio.wait_for(call.track.recv(), 5)
 
