@@ -228,7 +228,7 @@ def main(quick: bool, write: bool, resume: Path | None, null_file: Path | None, 
     qualities = [one.quality for one in done]
     costs = {f"{width}x{height}": cost_ms(height, width) for height, width in ((480, 640), (720, 1280), (1080, 1920))}
     flickers = marks_flicker.measure(3 if quick else 6)
-    rows, tried = summary(results), 5 if quick else 40
+    rows, tried = summary(results), 5 if quick else 16
     still = (*quarters_of_still_ones(tried), tried)
     text = "\n\n".join(
         [markdown(qualities, rows, costs, still), marks_flicker.markdown(flickers), marks_null.markdown(unmarked)]

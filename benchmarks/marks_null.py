@@ -264,7 +264,7 @@ def _opinion(figures: Figures) -> list[str]:
         "A second opinion: a generalised extreme value distribution, fitted on every second search, says of the other "
         f"half (quantile: fitted and measured) {quantiles}; Kolmogorov-Smirnov p = "
         f"{fitted['kolmogorov_smirnov_p']:.2f}. It puts a search above the needed score at "
-        f"{fitted['chance_of_needed']:.0e}.",
+        f"{max(fitted['chance_of_needed'], 1e-12):.0e} or less.",
     ]
 
 
