@@ -72,7 +72,7 @@ def open_weights(path: Path) -> tuple[Swapper, Contents]:
 
 
 def check_together(few: Swapper, many: Swapper) -> None:
-    """Raises SettingError where latents of the two are not of one autoencoder."""
+    """Raises SettingError where latents of the two are not of one autoencoder, so also where one draws changes."""
     mine, theirs = few.autoencoder.state_dict(), many.autoencoder.state_dict()
     same = mine.keys() == theirs.keys() and all(
         mine[name].shape == theirs[name].shape and bool((mine[name] == theirs[name]).all()) for name in mine
@@ -85,8 +85,10 @@ def painters_of(
     config: StepsEvalConfig, opened: Mapping[str, tuple[Swapper, Contents]]
 ) -> tuple[dict[str, Painter], str | None]:
     """By name, and which is the reference."""
-    painters: dict[str, Painter] = {PROXY: proxy(next(iter(opened.values()))[0])}
-    painters[AUTOENCODED] = autoencoded(next(iter(opened.values()))[0])
+    any_of_them = next(iter(opened.values()))[0]
+    painters: dict[str, Painter] = {PROXY: proxy(any_of_them)}
+    if any_of_them.config.draws == "face":  # a decoder of changes gives no truth back
+        painters[AUTOENCODED] = autoencoded(any_of_them)
     reference = None
     if "teacher" in opened:
         swapper, contents = opened["teacher"]
