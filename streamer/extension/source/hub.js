@@ -299,7 +299,7 @@ export class Hub {
   #hear(call, numbers) {
     const ages = call.ages.quantiles(performance.now());
     const { p50, p95 } = ages ?? numbers.age_ms;
-    if (ages) this.#voices.follow(p50);
+    if (p50) this.#voices.follow(p50); // without `ages` the server's part alone, which is most of it
     const held = this.#voices.heldMs;
     this.#say("live", this.#voices.isStill ? STILL : trouble(numbers), { held, p50, p95, whole: ages !== null, engine: numbers.engine, identity: numbers.identity, showing: numbers.showing });
   }

@@ -152,5 +152,7 @@ async def test_the_voice_is_in_step_with_the_picture(chromium: str, tmp_path: Pa
     write_y4m(tmp_path / "clip.mkv", tmp_path / "camera.y4m")
     write_beeps(tmp_path / "beeps.wav")
     found = await measured(tmp_path, "proxy", 10, True, 15.0)
+    if found.picture_spread > LIMIT_MS:
+        pytest.skip(f"the machine is too busy to tell: its pictures alone vary by {found.picture_spread:.0f} ms")
     assert abs(found.skew_p50) < LIMIT_MS
     assert found.voice_delay > found.picture_delay / 2, "the voice was not held back"
