@@ -1,4 +1,4 @@
-"""What an unmarked picture can score: the bound holds where a Gaussian fitted to the picture's own scores would not."""
+"""What an unmarked picture can score: the bound holds over random signs, and a score is the sum that it is proved for."""
 
 from __future__ import annotations
 
