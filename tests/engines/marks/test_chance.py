@@ -1,4 +1,4 @@
-"""What an unmarked picture can score: the bound holds over random signs, and a score is the sum that it is proved for."""
+"""What an unmarked picture can score: the bound holds over random signs, of the sum that it is proved for."""
 
 from __future__ import annotations
 
