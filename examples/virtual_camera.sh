@@ -35,11 +35,11 @@ cat "$folder/log"
 import sys, time
 import av
 device, half_s = sys.argv[1], float(sys.argv[2])
-begun = time.monotonic()
+begun, first = time.monotonic(), None
 with av.open(device, format="v4l2") as camera:
     for picture in camera.decode(video=0):
         passed = time.monotonic() - begun
-        if passed < half_s:
+        if passed < half_s or first is None:
             first = picture
         elif passed > 2 * half_s:
             break
