@@ -149,7 +149,8 @@ def markdown(
             f"{count} clips of {FRAMES} frames, {LOOKED_AT} looked at. *found*: marked, at 1e-6 false alarms a clip. "
             "*read*: the payload, right to the last bit. *bit errors*: share of coded bits read wrong before the code "
             "corrects them, where it was read. None of the clips was shown to the detector while it was made, but "
-            "three of its portraits (82, 92, 172) while the strength in the dark was chosen. *weakest of 99 %*: the power of ten of the false alarm that 99 % stay below (-6 is needed). *s to find*: processor "
+            "three of its portraits (82, 92, 172) while the strength in the dark was chosen. *weakest "
+            "of 99 %*: the power of ten of the false alarm that 99 % stay below (-6 is needed). *s to find*: processor "
             "time, median.",
             "",
             table(COLUMNS, rows),
