@@ -107,7 +107,8 @@ def test_the_command_on_a_machine_like_this_one(tmp_path: Path) -> None:
         assert "itself failed" not in line["says"]
         assert "\n" not in line["says"]
     broken = [line for line in report["findings"] if line["check"] == "identities" and line["verdict"] == "fail"]
-    assert [line["mend"] for line in broken] == ["vividstream enroll anna --image PHOTO.jpg --overwrite"]
+    enrol = f"vividstream enroll anna --image PHOTO.jpg --overwrite --identities-dir {tmp_path}"
+    assert [line["mend"] for line in broken] == [enrol]
     assert "Traceback" not in ran.stderr
 
 
