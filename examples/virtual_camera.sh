@@ -35,8 +35,8 @@ cat "$folder/log"
 import sys, time
 import av
 device, half_s = sys.argv[1], float(sys.argv[2])
-begun, first = time.monotonic(), None
 with av.open(device, format="v4l2") as camera:
+    begun, first = time.monotonic(), None
     for picture in camera.decode(video=0):
         passed = time.monotonic() - begun
         if passed < half_s or first is None:
