@@ -192,7 +192,7 @@ def _report(results: list[Result], engine: str, sizes: tuple[int, int, int]) -> 
     return (
         f"# The extension in a call of PeerJS\n\n`python -m benchmarks.extension_call`. {machine()}.\n\n"
         f"PeerJS {PACKAGES['peerjs']} with its server {PACKAGES['peer']}, two tabs of Chromium,\n{width}x{height} "
-        f"at {rate} pictures a second, engine `{engine}` on the same machine, much other load included.\nAfter the "
+        f"at {rate} pictures a second, engine `{engine}` on the same machine.\nAfter the "
         f"kill the standby picture stands in a median of {card_s:.2f} s. `live_again_s`: from the "
         f"moment in which the\nnew server says that it is ready.\n\n{table(head, rows)}\n"
     )
