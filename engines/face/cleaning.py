@@ -7,6 +7,7 @@ Offline: nothing here is in the frame path.
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from scipy import ndimage
@@ -23,6 +24,14 @@ FLOOR = 4.0  # 8-bit value added before the logarithm, so that black stays finit
 HALF_QUADRATIC = np.array([1, 1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.5], np.float32)
 EVENED = ((3.0, 0.5, 0.4),)
 FILL_SIGMAS = (1.5, 3.0, 6.0, 12.0, 24.0, 48.0, 96.0)
+# Contrast of skin in octaves of breadth, from what is broader than the first of CALM_SIGMAS (64ths of the atlas) to
+# what is finer than the last: rms in log units over the plain skin of five photos in plain light. Skin may have twice
+# as much (wrinkles, freckles), below the nose three times (beards); what goes beyond is a photographer's light.
+CALM_SIGMAS = (6.0, 3.0, 1.5, 0.75, 0.35)
+NATURAL_RMS = (0.038, 0.030, 0.028, 0.023, 0.017, 0.017)
+SKIN_FREE, BEARD_FREE = 2.0, 3.0
+FEATURE_BAND = 2  # from this one on a feature and its surroundings keep their contrast; broader ones are light
+LEAST_SEEN = 100  # texels of skin, below which a photo's contrast is not known
 TINT_FREE, LIT_FREE = (0.05, 0.15), (0.22, 0.6)  # log units that pass, and the share of what goes beyond
 
 
@@ -128,6 +137,47 @@ def evened(log_rgb: Floats, seen: Floats, places: Zones) -> Floats:
     hairline = ndimage.gaussian_filter((places.hairy & ~places.beard & ~places.brows).astype(np.float32), 0.5 * UNIT)
     luminance = luminance + hairline * (_pressed(luminance, 0.1, 0.2) - luminance)
     return np.asarray(luminance[..., None] + tint + middle, np.float32)
+
+
+def calmed(log_rgb: Floats, seen: Floats, places: Zones) -> Floats:
+    """Takes the skin's contrast back to what skin has in plain light, octave by octave, where a photo has more.
+
+    Portraits are lit from one side and made brilliant: what harmonics leave of it lies on the face like paint once it
+    is drawn into the picture of an ordinary camera. Brows, eyes, lips and nostrils keep theirs, with the folds around
+    them: likeness is in them, and calm skin about the driver's own eyes leaves the driver to be seen.
+    """
+    skin = places.plain & places.inside & ~places.features & (seen > 0.3)
+    if skin.sum() < LEAST_SEEN:
+        return log_rgb
+    luminance = log_rgb @ LUMINANCE
+    weight = (places.inside * ~places.features * seen + 1e-4).astype(np.float32)
+    level = luminance - np.median(luminance[skin])
+    softer = [_over_skin(level, weight, sigma) for sigma in CALM_SIGMAS]
+    bands = [softer[0], *(fine - broad for broad, fine in pairwise([*softer, level]))]
+    beard = ndimage.gaussian_filter(places.beard.astype(np.float32), UNIT)
+    near = ndimage.binary_dilation(places.features, iterations=int(1.5 * UNIT))
+    near = ndimage.gaussian_filter(near.astype(np.float32), 0.7 * UNIT)
+    change = np.zeros_like(level)
+    for number, (band, natural) in enumerate(zip(bands, NATURAL_RMS, strict=True)):
+        plain = _share_of(band, skin & ~places.beard, SKIN_FREE * natural)
+        bearded = _share_of(band, skin & places.beard, BEARD_FREE * natural)
+        share = plain + beard * (bearded - plain)
+        if number >= FEATURE_BAND:
+            share += near * (1 - share)
+        change += (share - 1) * band
+    return np.asarray(log_rgb + change[..., None], np.float32)
+
+
+def _over_skin(values: Floats, weight: Floats, sigma: float) -> Floats:
+    """Blurred over what has weight, by normalised convolution. sigma in 64ths of the atlas."""
+    total = ndimage.gaussian_filter(weight, sigma * UNIT) + 1e-4
+    return np.asarray(ndimage.gaussian_filter(values * weight, sigma * UNIT) / total)
+
+
+def _share_of(band: Floats, where: Bools, most_rms: float) -> float:
+    """What a band is multiplied with so that its rms does not go beyond `most_rms`."""
+    rms = float(np.sqrt(np.mean(band[where] ** 2))) if where.sum() >= LEAST_SEEN else 0.0
+    return min(1.0, most_rms / max(rms, 1e-6))
 
 
 def skin_white_balance(log_rgb: Floats, mean_C: Floats) -> Floats:

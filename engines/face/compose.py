@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from engines.face.mesh import FACE_OVAL, face_model
 from engines.face.rasterise import rasterise
 from engines.face.retarget import oval_rings
+from engines.face.skin_tone import SkinTone, skin_share, toned
 from engines.jit import inlined, kernel
 from engines.types import SKIN_LANDMARKS, Floats, Mask, Rgb
 
@@ -208,6 +209,7 @@ def lay_face(
     iris_23: Floats,
     iris_rgb: Floats,
     iris_level: Real,
+    skin: SkinTone,
 ) -> None:
     """Draws the patch into `onto`. In one piece: a call per pixel costs as much as half of what is done there.
 
@@ -217,11 +219,13 @@ def lay_face(
     hair_UU          uint8, 255 where the driver's own hair hangs into the face, in the atlas' square
     keep_MM          uint8, 255 where the driver's picture stays (something is in front), on the grid keep_from_frame
     iris_23          float32 [2, 3], both irises in the driver's picture: x, y, radius in pixels
-    iris_rgb         float32 [3], colour that the irises get, for brightness 1
+    iris_rgb         float32 [3], what the brightness of the driver's irises above the haze is multiplied with
     iris_level       mean luminance of the driver's irises, 0..255: keeps pupil and highlight what they are
+    skin             what the driver's own skin around the face is toned by; `unknown`: by its likeness to grade_23
     """
     wet, covered, haired = wet_gain(grade_23), keep_MM.max() > 0, hair_UU.max() > 0
     across, hairs = np.float32(texture_AA4.shape[0] - 1), np.float32(hair_UU.shape[0] - 1)
+    learned = skin.share_FF.shape[0] > 0
     haze, opaque, unmoved = np.float32(black), np.float32(OPAQUE), np.float32(UNMOVED_PX)
     clear = np.float32(1) - haze * np.float32(1 / 255)
     for row in range(part.shape[0]):
@@ -249,7 +253,10 @@ def lay_face(
                     blue = np.float32(frame_HW3[y, x, 2])
                 else:
                     red, green, blue = rgb_at(frame_HW3, from_x, from_y)
-                if kind in (SKIN, RING):
+                if learned and kind in (SKIN, RING):
+                    share = free * skin_share(from_x, from_y, skin)
+                    red, green, blue = toned(red, green, blue, from_x, from_y, share, skin)
+                elif kind in (SKIN, RING):
                     red, green, blue = regraded(red, green, blue, grade_23, values[row, column, GRADE] * free)
                 else:
                     gain = np.float32(1) + free * (wet - np.float32(1))
@@ -331,11 +338,13 @@ def repainted(
     red, green, blue = colour
     for eye in range(2):
         distance = np.sqrt((x - iris_23[eye, 0]) ** 2 + (y - iris_23[eye, 1]) ** 2) / iris_23[eye, 2]
-        if distance < np.float32(1):
+        if distance < np.float32(1.5):
             luminance = np.float32(0.3) * red + np.float32(0.6) * green + np.float32(0.1) * blue
             bright = max(luminance - black, np.float32(0))
             level = bright / max(iris_level - black, np.float32(6))
-            inside = share * min((np.float32(1) - distance) * np.float32(4), np.float32(1))
+            slope = min(iris_23[eye, 2], np.float32(4))  # the rim is a pixel wide at least: no steps in small eyes
+            edge = np.float32(0.5) + (np.float32(0.875) - distance) * slope
+            inside = share * min(max(edge, np.float32(0)), np.float32(1))
             inside *= min(max((np.float32(2) - level) * np.float32(2), np.float32(0)), np.float32(1))
             red += inside * (black + iris_rgb[0] * bright - red)
             green += inside * (black + iris_rgb[1] * bright - green)

@@ -1,4 +1,5 @@
-"""A drawn face laid back into the very frame that its crop was cut from."""
+"""A drawn face laid back into the very frame that its crop was cut from: the face itself, or how it changed one that
+was drawn on the frame already."""
 
 from __future__ import annotations
 
@@ -25,11 +26,27 @@ def paste(
     crop_from_frame  float32 [2, 3], the transform by which this crop was cut from this frame
     helper           does the upper half meanwhile
     """
+    _lay(onto_HW3, coloured(face_3SS, alpha_SS), alpha_SS, crop_from_frame, helper)
+
+
+def paste_change(
+    onto_HW3: Rgb,
+    face_3SS: Floats,
+    before_3SS: Floats,
+    alpha_SS: Floats,
+    crop_from_frame: Floats,
+    helper: Executor | None = None,
+) -> None:
+    """Adds to `onto`, in place, what a network changed of a face that is drawn there already: as fine as the frame,
+    however coarse the crop. before_3SS: the crop before the change, as face_3SS; the others as of `paste`."""
+    _lay(onto_HW3, changed(face_3SS, before_3SS, alpha_SS), alpha_SS, crop_from_frame, helper)
+
+
+def _lay(onto_HW3: Rgb, colours: Floats, alpha_SS: Floats, crop_from_frame: Floats, helper: Executor | None) -> None:
     rows, columns = np.flatnonzero(alpha_SS.any(axis=1)), np.flatnonzero(alpha_SS.any(axis=0))
     if not len(rows):
         return
     size_px = alpha_SS.shape[0]
-    colours = coloured(face_3SS, alpha_SS)
     there = crop_from_frame.astype(np.float64)
     scale = math.sqrt(abs(float(np.linalg.det(there[:, :2]))))
     while scale >= FINER and size_px % 2 == 0:
@@ -64,6 +81,22 @@ def coloured(face_3SS: Floats, alpha_SS: Floats) -> Floats:
 
 
 @kernel
+def changed(face_3SS: Floats, before_3SS: Floats, alpha_SS: Floats) -> Floats:
+    """As `coloured`, of the difference of two pictures: it hides nothing of what is there, so its opacity is 0."""
+    size = alpha_SS.shape[0]
+    out = np.zeros((size, size, 4), np.float32)
+    for row in range(size):
+        for column in range(size):
+            share = alpha_SS[row, column] * np.float32(127.5)
+            if share <= 0:
+                continue
+            for c in range(3):
+                now = min(max(face_3SS[c, row, column], np.float32(-1)), np.float32(1))
+                out[row, column, c] = (now - before_3SS[c, row, column]) * share
+    return out
+
+
+@kernel
 def halved(colours_SS4: Floats) -> Floats:
     """The mean of every 2x2 pixels."""
     size = colours_SS4.shape[0] // 2
@@ -81,7 +114,10 @@ def halved(colours_SS4: Floats) -> Floats:
 def blend(
     onto_HW3: Rgb, colours_SS4: Floats, there: Floats, left_px: int, top_px: int, right_px: int, bottom_px: int
 ) -> None:
-    """Samples `colours` linearly at every pixel of a box of the frame, and lays them over what is there."""
+    """Samples `colours` linearly at every pixel of a box of the frame, and lays them over what is there.
+
+    Where all four are 0 a pixel keeps its value to the bit.
+    """
     last = np.float32(colours_SS4.shape[0] - 1)
     for row in range(top_px, bottom_px):
         to_y, from_x = np.uint32(row), there[0, 1] * np.float32(row) + there[0, 2]
@@ -99,8 +135,6 @@ def blend(
             a = np.float32(1) - fx - c
             alpha = a * colours_SS4[y0, x0, 3] + b * colours_SS4[y0, x1, 3]
             alpha += c * colours_SS4[y1, x0, 3] + d * colours_SS4[y1, x1, 3]
-            if alpha <= 0:
-                continue
             clear, to_x = np.float32(1) - alpha, np.uint32(column)
             for k in range(3):
                 level = a * colours_SS4[y0, x0, k] + b * colours_SS4[y0, x1, k]

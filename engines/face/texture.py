@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from engines.face.cleaning import evened, filled, from_log, light_and_foreign, log_colour, skin_white_balance
+from engines.face.cleaning import calmed, evened, filled, from_log, light_and_foreign, log_colour, skin_white_balance
 from engines.face.mesh import FACE_OVAL, LEFT_IRIS, RIGHT_IRIS, face_model, vertex_normals
 from engines.face.rasterise import rasterise
 from engines.face.relight import shading
@@ -96,7 +96,8 @@ def _unwrap(photo: Photo, places: Zones) -> _Unwrapped:
     shade = shading(light, normal.reshape(-1, 3).astype(np.float32)).reshape(log_rgb.shape)
     seen = np.where(foreign, np.float32(0), seen)
     _, canonical = canonical_face(photo.points_px)
-    albedo = skin_white_balance(evened(log_rgb - shade, seen, places), light.mean_C)
+    even = calmed(evened(log_rgb - shade, seen, places), seen, places)
+    albedo = skin_white_balance(even, light.mean_C)
     mean = np.median(albedo[places.cheeks & (seen > 0)], axis=0) if (places.cheeks & (seen > 0)).any() else light.mean_C
     return _Unwrapped(
         albedo.astype(np.float32),

@@ -9,22 +9,36 @@ the session hides. The first person keeps a claim: when they come back, the lock
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from engines.face.appearance import OTHER_PERSON, SAME_PERSON, Appearance, appearance, difference, remember
-from engines.face.bystanders import Bystander, Bystanders, centre, same_place, widen
-from engines.face.cut import Thumbnail, is_cut, thumbnail
+from engines.face.appearance import appearance, difference
+from engines.face.bystanders import Bystander, centre, same_place, widen
+from engines.face.cut import is_cut, thumbnail
 from engines.face.detect import SAME_FACE_OVERLAP, Detection, FaceDetector, merge, overlap
 from engines.face.edges import EdgeDetector, in_band
 from engines.face.landmarks import FaceMesh, box_of_points, square_of_detection, square_of_points
 from engines.face.mediapipe_graph import Packet, image_packet
-from engines.face.motion import Cells, cells_in, changed, fine_thumbnail, stirs
-from engines.face.one_euro import FaceFilter
-from engines.types import Box, Floats, Rgb, TrackedFace, Tracking
+from engines.face.motion import cells_in, changed, fine_thumbnail, stirs
+from engines.face.people import (
+    MOST_REMEMBERED,
+    Look,
+    Person,
+    Stranger,
+    TrackState,
+    drop_doubles,
+    first_to_look_at,
+    learn,
+    others_near,
+    recognised,
+    resume,
+    update,
+    welcome,
+    went_over,
+)
+from engines.types import Box, Rgb, TrackedFace, Tracking
 
 SCAN_EVERY_S = 0.09  # between two looks for newcomers while nothing moves but the faces that are followed
 CAME_IN = 0.2  # of a face at an edge must have changed: what is like a face in the background does not
@@ -32,88 +46,9 @@ KEEP_SCORE = 0.5  # below this the landmark net sees no face; a followed face is
 TAKE_SCORE = 0.7  # a new face has to be surer
 ALONE_S = 3.0  # the lock may pass to the only face in view after this long without its person
 CROWD_S = 10.0  # ... and where several faces are in view, after this long
-NEARBY_S = 1.0  # a person lost for less than this, and found near by, need look only roughly the same
 LOST_HIDDEN_S = 3.0  # a lost face's last place stays hidden for this long: it may still be there, half covered
-UNLIKE_RIVALS = 0.65  # a changed face is still somebody's when everybody else known looks this much less like it
-MOST_REMEMBERED = 16
 MOST_TRIES = 3  # to see a bystander's looks
 MOST_LOOKS = 3  # candidates that the landmark net looks at in one frame
-LEARN_S = 3.0  # time constant of what is remembered of somebody's looks
-
-
-@dataclass(slots=True)
-class Person:
-    """Somebody who is or was followed."""
-
-    number: int
-    points_px: Floats  # latest landmarks, filtered
-    raw_px: Floats
-    score: float
-    seen_s: float
-    looks: Appearance | None = None
-    strays: float = SAME_PERSON / 2  # how different from `looks` this person's own face usually is
-    frames: int = 0
-    lost: bool = False
-    filter: FaceFilter = field(default_factory=FaceFilter)
-
-    @property
-    def box_px(self) -> Box:
-        return box_of_points(self.raw_px)
-
-    @property
-    def same_within(self) -> float:
-        return min(max(1.7 * self.strays, 0.6 * SAME_PERSON), SAME_PERSON)
-
-    @property
-    def other_beyond(self) -> float:
-        return min(max(2.5 * self.strays, 0.7 * OTHER_PERSON), OTHER_PERSON)
-
-
-@dataclass(frozen=True, slots=True)
-class Stranger:
-    """The looks of a bystander, remembered so that they are not taken for somebody who is lost."""
-
-    looks: Appearance
-    seen_s: float
-
-
-@dataclass(slots=True)
-class TrackState:
-    """What is remembered of one call."""
-
-    people: list[Person] = field(default_factory=list)
-    bystanders: Bystanders = field(default_factory=Bystanders)
-    strangers: list[Stranger] = field(default_factory=list)
-    locked: int | None = None  # the person whom the session follows
-    owner: int | None = None  # the first whom it followed
-    numbered: int = 0
-    scanned_s: float | None = None
-    surveyed_s: float | None = None  # as `scanned_s`, but for looks that are taken at most every SCAN_EVERY_S
-    stepped_s: float | None = None
-    size_px: tuple[int, int] | None = None
-    scene: Thumbnail | None = None
-    moving: Cells | None = None  # what changed between the latest two of those frames
-    scanned: Thumbnail | None = None  # a finer one, of the frame in which the detectors looked last
-
-    def person(self, number: int | None) -> Person | None:
-        return next((one for one in self.people if one.number == number), None)
-
-    @property
-    def present(self) -> list[Person]:
-        return [one for one in self.people if not one.lost]
-
-
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """A detected face, looked at closely."""
-
-    points_px: Floats
-    score: float
-    looks: Appearance
-
-    @property
-    def box_px(self) -> Box:
-        return box_of_points(self.points_px)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +127,7 @@ class FaceTracker:
             if person is not present[0]:
                 self._feed(person, frame)
             self._follow(state, person, frame)
-        _drop_doubles(state)
+        drop_doubles(state)
         if not scanning and _searching(state, self._most):  # lost in this very frame
             self._detector.feed(frame.image, both=True)
             scanning = True
@@ -259,13 +194,13 @@ class FaceTracker:
             return
         looks = appearance(frame.rgb_HW3, points_px)
         apart = None if person.looks is None else difference(person.looks, looks)
-        others = _others_near(state, person, box_px)
-        if others and apart is not None and _went_over(person, apart, looks, others):
+        others = others_near(state, person, box_px)
+        if others and apart is not None and went_over(person, apart, looks, others):
             person.lost = True
             return
-        _update(person, points_px, score, frame.now_s)
+        update(person, points_px, score, frame.now_s)
         if not others and score > TAKE_SCORE:
-            _learn(person, looks, apart)
+            learn(person, looks, apart)
 
     def _scan(self, state: TrackState, frame: _Frame) -> None:
         found, weak = self._detector.collect_all(frame.height_px, frame.width_px)
@@ -298,30 +233,30 @@ class FaceTracker:
                 state.strangers = [*state.strangers[1 - MOST_REMEMBERED :], Stranger(look.looks, frame.now_s)]
             return
 
-    def _look(self, detection: Detection, frame: _Frame) -> _Look | None:
+    def _look(self, detection: Detection, frame: _Frame) -> Look | None:
         """Lands the mesh on a detected face: the detector's square is rough, so the net runs a second time."""
         rough_px, _ = self._mesh.find(frame.image, square_of_detection(detection), frame.height_px, frame.width_px)
         square = square_of_points(rough_px)
         points_px, score = self._mesh.find(frame.image, square, frame.height_px, frame.width_px)
         if score < TAKE_SCORE or not same_place(box_of_points(points_px), detection.box_px):
             return None
-        return _Look(points_px, score, appearance(frame.rgb_HW3, points_px))
+        return Look(points_px, score, appearance(frame.rgb_HW3, points_px))
 
     def _take_up(self, state: TrackState, strangers: list[Detection], faces: int, frame: _Frame) -> list[Detection]:
         """Finds lost people among unknown faces, and new people where there is room. Returns who stays unknown."""
-        looks = [(one, self._look(one, frame)) for one in _first_to_look_at(state, strangers)[:MOST_LOOKS]]
+        looks = [(one, self._look(one, frame)) for one in first_to_look_at(state, strangers)[:MOST_LOOKS]]
         seen = [(one, look) for one, look in looks if look is not None]
-        for person, one, look in _recognised(state, seen, frame.now_s):
+        for person, one, look in recognised(state, seen, frame.now_s):
             if len(state.present) >= self._most and person.number != state.locked:
                 continue
-            _resume(person, look, frame.now_s)
+            resume(person, look, frame.now_s)
             seen.remove((one, look))
             strangers = [other for other in strangers if other is not one]
             state.bystanders.release(person.box_px)
         for one, look in seen:
             if not self._may_be_new(state, faces, frame.now_s):
                 break
-            person = _welcome(state, look, frame.now_s)
+            person = welcome(state, look, frame.now_s)
             strangers = [other for other in strangers if other is not one]
             state.bystanders.release(person.box_px)
         return strangers
@@ -352,7 +287,7 @@ class FaceTracker:
         if holder is not None:
             holder.lost = True
             state.bystanders.scan([holder.box_px], frame.now_s)
-        _resume(owner, look, frame.now_s)
+        resume(owner, look, frame.now_s)
         state.locked = state.owner
         state.bystanders.release(owner.box_px)
         return strangers[1:]
@@ -405,116 +340,3 @@ def _plausible(before_px: Box, after_px: Box, frame: _Frame) -> bool:
     moved = ((x - old_x) ** 2 + (y - old_y) ** 2) ** 0.5
     inside = 0 <= x < frame.width_px and 0 <= y < frame.height_px
     return inside and moved < 0.7 * old_size and 0.55 < size / max(old_size, 1e-6) < 1.8
-
-
-def _update(person: Person, points_px: Floats, score: float, now_s: float) -> None:
-    person.raw_px, person.score, person.seen_s = points_px, score, now_s
-    person.points_px = person.filter.step(points_px, now_s)
-    person.frames += 1
-
-
-def _learn(person: Person, looks: Appearance, apart: float | None) -> None:
-    """Remembers somebody's looks: quickly at first, then slowly, and slower still where they look unlike themselves."""
-    share = max(1.0 / (person.frames + 1), 1.0 / (30 * LEARN_S))
-    if apart is not None:
-        person.strays += 0.05 * (apart - person.strays)
-        if apart > person.same_within:
-            share /= 2
-    person.looks = remember(person.looks, looks, share)
-
-
-def _others_near(state: TrackState, person: Person, box_px: Box) -> list[Appearance | None]:
-    """What is known of the looks of everybody near a followed face."""
-    others: list[Appearance | None] = [one.looks for one in state.bystanders.near(box_px)]
-    others += [one.looks for one in state.strangers] if others else []
-    for other in state.people:
-        recent = not other.lost or abs(other.seen_s - person.seen_s) < NEARBY_S
-        if other is not person and recent and overlap(widen(other.box_px), widen(box_px)) > 0:
-            others.append(other.looks)
-    return others
-
-
-def _went_over(person: Person, apart: float, seen: Appearance, others: list[Appearance | None]) -> bool:
-    """Whether the landmark net went over to the face of somebody who is near."""
-    if apart > person.other_beyond:
-        return True
-    theirs = [difference(other, seen) for other in others if other is not None]
-    return apart > person.same_within and any(other is not None and other < apart for other in theirs)
-
-
-def _drop_doubles(state: TrackState) -> None:
-    """Where two people are followed on one face, the newer one is lost: it wandered over."""
-    present = state.present
-    for index, person in enumerate(present):
-        for other in present[index + 1 :]:
-            if not person.lost and not other.lost and overlap(person.box_px, other.box_px) > 0.7:
-                newer = max(person, other, key=lambda one: (one.number != state.locked, one.number))
-                newer.lost = True
-
-
-def _first_to_look_at(state: TrackState, strangers: list[Detection]) -> list[Detection]:
-    """Near the lost person first; without one, the largest face first."""
-    locked = state.person(state.locked)
-    if locked is None:
-        return sorted(strangers, key=lambda one: -one.box_px.width_px)
-    x, y = centre(locked.box_px)
-    return sorted(strangers, key=lambda one: (centre(one.box_px)[0] - x) ** 2 + (centre(one.box_px)[1] - y) ** 2)
-
-
-def _recognised(
-    state: TrackState, seen: list[tuple[Detection, _Look]], now_s: float
-) -> list[tuple[Person, Detection, _Look]]:
-    """Lost people found again, the surest pairs first, each person and each face once."""
-    pairs: list[tuple[float, Person, Detection, _Look]] = []
-    for person in state.people:
-        for one, look in seen if person.lost else []:
-            apart = None if person.looks is None else difference(person.looks, look.looks)
-            near = now_s - person.seen_s < NEARBY_S and same_place(widen(person.box_px), widen(look.box_px))
-            if apart is None:  # a profile shows too little: only the place can tell
-                apart = person.other_beyond if near else math.inf
-            if _is_person(person, apart, near, _rivals(state, person, look.looks)):
-                pairs.append((apart + (person.number != state.locked) * 0.01, person, one, look))
-    chosen: list[tuple[Person, Detection, _Look]] = []
-    for _, person, one, look in sorted(pairs, key=lambda pair: pair[0]):
-        if all(person is not p and one is not d for p, d, _ in chosen):
-            chosen.append((person, one, look))
-    return chosen
-
-
-def _rivals(state: TrackState, person: Person, seen: Appearance) -> list[float]:
-    """How different a face looks from everybody else who is known."""
-    others = [one.looks for one in state.strangers]
-    others += [one.looks for one in state.people if one is not person and one.looks is not None]
-    found = [difference(looks, seen) for looks in others]
-    return [apart for apart in found if apart is not None]
-
-
-def _is_person(person: Person, apart: float, near: bool, rivals: list[float]) -> bool:
-    """Whether a face is that of a lost person, by its looks, its place, and who else it might be."""
-    closest = min(rivals, default=math.inf)
-    if closest < apart:
-        return False
-    if apart <= person.same_within:
-        return True
-    return apart <= person.other_beyond and (near if not rivals else apart < UNLIKE_RIVALS * closest)
-
-
-def _resume(person: Person, look: _Look, now_s: float) -> None:
-    person.lost, person.filter = False, FaceFilter()
-    _update(person, look.points_px, look.score, now_s)
-
-
-def _welcome(state: TrackState, look: _Look, now_s: float) -> Person:
-    state.numbered += 1
-    person = Person(state.numbered, look.points_px, look.points_px, look.score, now_s)
-    _update(person, look.points_px, look.score, now_s)
-    _learn(person, look.looks, None)
-    if state.locked is None:
-        state.locked = person.number
-    if state.owner is None:
-        state.owner = person.number
-    kept = [one for one in state.people if one.number in (state.locked, state.owner) or not one.lost]
-    old = [one for one in state.people if one not in kept]
-    room = max(MOST_REMEMBERED - 1 - len(kept), 0)
-    state.people = kept + sorted(old, key=lambda one: one.seen_s)[len(old) - min(room, len(old)) :] + [person]
-    return person

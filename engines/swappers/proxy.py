@@ -19,11 +19,14 @@ from engines.errors import EngineFault
 from engines.face.align import inverse, moved
 from engines.face.cleaning import LUMINANCE, log_colour
 from engines.face.compose import PlacedFace, detail_octaves, lay_face, patch_means, place_face, rasterised
-from engines.face.mesh import FACE_OVAL, LEFT_IRIS, RIGHT_IRIS, face_model, vertex_normals
+from engines.face.mesh import FACE_OVAL, LEFT_IRIS, RIGHT_IRIS, Pose, face_model, vertex_normals
 from engines.face.own_hair import OwnHair, own_hair
 from engines.face.region import composed
 from engines.face.relight import Light, fit_light, shading, smoothed
 from engines.face.retarget import NeutralShape, canonical_face, observe, retarget
+from engines.face.skin import SkinSample, SkinState, gain_above, tone_around, tone_beside
+from engines.face.skin import observe as observe_skin
+from engines.face.skin_tone import SkinTone, unknown
 from engines.face.zones import zones
 from engines.identity import ATLAS_PX, Identity
 from engines.settings import SwapSettings
@@ -33,7 +36,7 @@ from engines.types import SKIN_LANDMARKS, Floats, Mask, Rgb
 CAMERA_CM = 55.0  # assumed distance of eye and camera; perspective only decides how texture bends
 FEATHER = 0.055  # of the atlas: how far the texture fades in from the outline
 LIGHT_MEMORY_S = 0.25
-STEPS, COARSEST_PX = 4, 64  # texture levels an octave, and the side of the last
+STEPS, COARSEST_PX = 4, 32  # texture levels an octave, and the side of the last: small faces in soft pictures need it
 SOFTEST, CRISPEST = 1.5, -0.5  # octaves
 CRISPER = 0.25  # octaves of detail the result may have over the camera's picture: wrinkles are not noise
 # tone = identity: how far brightness follows the driver's, whose skin tone is in it as well as the light. Less upwards,
@@ -45,6 +48,10 @@ TINT_SHARE = 0.5
 BLACK_SHARE = 0.8  # of the darkest level that is haze; the rest is that nothing in view is quite black
 PAINTERS = 2  # threads, the caller's among them; kernels run without the interpreter's lock, other cores have codecs
 LARGE_PX = 40_000  # from this area on, waking a second thread pays
+IRIS_GAIN = 0.4, 1.3  # bounds: what is measured of the driver's irises has pupil, lids and reflections in it
+LEAST_IRIS = 6.0  # of 255 above the haze
+LEAST_SKIN = 8.0  # landmarks' worth of plain skin, below which a frame says nothing about light
+GREY_UP_TO, COLOUR_FROM = 6, 14  # of 255 between a pixel's channels, in all but a hundredth of a picture
 MOST_BLACK = 90.0  # 0..255: beyond it a picture is bright rather than hazy
 
 
@@ -63,6 +70,7 @@ class Plan:
 
     points_px, moved_px  float32 [478, 3], landmarks of the driver and of the result
     normals_S3, gain_S3  float32 [468, 3], of the result; what the albedo is multiplied with
+    sample               of the driver's skin in the frame
     The others are as `engines.face.compose.lay_face` takes them.
     """
 
@@ -80,6 +88,7 @@ class Plan:
     irises_23: Floats
     iris_rgb: Floats
     iris_level: float
+    sample: SkinSample
 
     def on_crop(self, crop_from_frame: Floats) -> Plan:
         """The same drawing on a crop of the frame (engines.face.align), which may be turned, finer or coarser.
@@ -105,9 +114,11 @@ class ProxyState:
     neutral: NeutralShape = field(default_factory=NeutralShape)
     light: Light | None = None
     hair: OwnHair = field(default_factory=OwnHair)
+    skin: SkinState = field(default_factory=SkinState)
     black: float = -1.0
     softness: float = 0.0  # octaves by which the texture is coarser than the picture could show
     iris_level: float = 0.0
+    colourless: bool = False  # the camera's picture: an infrared one, or an old film
     captured_s: float = 0.0
 
 
@@ -134,6 +145,7 @@ class Proxy:
 
     def __init__(self) -> None:
         self._prepared: PreparedIdentity | None = None
+        self._grey: tuple[Identity, Identity] | None = None  # the latest one, and the same without colours
         self._opacity = _opacity()
         self._skin_S = _skin_weight()
         self._painters = ThreadPoolExecutor(PAINTERS - 1, thread_name_prefix="painter")
@@ -166,30 +178,61 @@ class Proxy:
             self._prepared = ready  # as a whole: another thread may prepare the next identity meanwhile
         return ready
 
+    def _without_colour(self, identity: Identity) -> Identity:
+        if self._grey is None or self._grey[0] is not identity:
+            albedo = np.asarray(identity.albedo_AA3 @ LUMINANCE + 0.5, np.uint8)[..., None].repeat(3, axis=2)
+            iris = np.full(3, identity.iris_rgb @ LUMINANCE, np.float32)
+            self._grey = identity, replace(identity, albedo_AA3=albedo, iris_rgb=iris)
+        return self._grey[1]
+
     def draw(
         self, state: EngineState, identity: Identity | None, inputs: Inputs, settings: SwapSettings, onto_HW3: Rgb
     ) -> None:
         """See engines.swappers.base.Engine."""
         if identity is None:
             raise EngineFault("the proxy engine needs an identity and its own state")
-        self.lay(state, self.plan(state, identity, inputs, settings), inputs.rgb_HW3, onto_HW3)
+        plan = self.plan(state, identity, inputs, settings)
+        self.lay(state, plan, inputs.rgb_HW3, onto_HW3, self.skin(state, plan, inputs, settings))
+
+    def skin(self, state: EngineState, plan: Plan, inputs: Inputs, settings: SwapSettings) -> SkinTone | None:
+        """What the driver's skin around the face is toned by in this frame; None where it keeps its tone.
+
+        Learns from the frame, so it is to be called once for each.
+        """
+        assert isinstance(state, ProxyState)
+        if settings.tone == "driver":
+            return None
+        return observe_skin(
+            state.skin,
+            inputs.rgb_HW3,
+            plan.points_px,
+            plan.sample,
+            inputs.captured_s,
+            gain_above(plan.black, *plan.grade_23),
+            plan.keep_MM,
+            plan.keep_from_picture,
+            bool(plan.hair_UU.any()),
+        )
 
     def plan(self, state: EngineState, identity: Identity, inputs: Inputs, settings: SwapSettings) -> Plan:
         """Everything about one frame that is not a pixel: shape, light and tone. `lay` draws it."""
         if not isinstance(state, ProxyState):
             raise EngineFault("the proxy engine needs an identity and its own state")
+        state.colourless = is_colourless(inputs.rgb_HW3, state.colourless)
+        identity = self._without_colour(identity) if state.colourless else identity
         ready = self.prepare(identity)
         points = inputs.face.points_px
         pose, canonical = canonical_face(points)
         driver_S3 = observe(state.neutral, pose, canonical)
         moved_px = retarget(points, pose, identity.shape_S3, driver_S3)
         normals = vertex_normals(moved_px[:SKIN_LANDMARKS], face_model().triangles_T3)
-        light = self._light(state, inputs, normals)
+        sample = self._sample(inputs, pose, normals)
+        light = self._light(state, sample, inputs.captured_s, normals)
         hair = own_hair(state.hair, inputs.rgb_HW3, points, normals, light, inputs.captured_s)
         shift = tone_shift(light.mean_C, ready.mean_C, settings.tone)
         black = self._black(state, inputs.rgb_HW3)
         gain = lifted(np.exp(shading(light, normals) + shift), ready.mean_C, black)
-        irises, iris_rgb = self._irises(state, identity, inputs)
+        irises, iris_rgb = self._irises(state, identity, inputs, float(np.exp(shift @ LUMINANCE)), black)
         occlusion = inputs.occlusion
         return Plan(
             ready=ready,
@@ -206,13 +249,37 @@ class Proxy:
             irises_23=irises,
             iris_rgb=iris_rgb,
             iris_level=max(state.iris_level, 8.0),
+            sample=sample,
         )
 
-    def lay(self, state: EngineState, plan: Plan, picture_HW3: Rgb, onto_HW3: Rgb) -> None:
+    def tone_around(
+        self,
+        state: EngineState,
+        plan: Plan,
+        inputs: Inputs,
+        settings: SwapSettings,
+        onto_HW3: Rgb,
+        alpha_SS: Floats,
+        crop_from_frame: Floats,
+    ) -> None:
+        """For an engine that pasted a crop of its own: ears and neck around it in the face's tone, in place.
+
+        plan: of the frame. alpha_SS: how solid the crop lies, float32 0..1 (engines.face.region.Region).
+        """
+        skin = self.skin(state, plan, inputs, settings)
+        if skin is not None:
+            keep, there = plan.keep_MM, plan.keep_from_picture
+            tone_around(onto_HW3, inputs.rgb_HW3, skin, alpha_SS, crop_from_frame, keep, there)
+
+    def lay(
+        self, state: EngineState, plan: Plan, picture_HW3: Rgb, onto_HW3: Rgb, skin: SkinTone | None = None
+    ) -> None:
         """Draws a plan onto a picture of the driver: the frame, or with `Plan.on_crop` a crop of it.
 
         picture_HW3  uint8 [H, W, 3], what the camera saw
         onto_HW3     a copy of it, drawn on in place
+        skin         of `skin`, for the frame only: ears and neck take the face's tone as well. Without it the face's
+                     surroundings are graded by a rule of thumb, as the learned engines' networks know it
 
         Raises EngineFault where the face is outside of the picture.
         """
@@ -222,6 +289,8 @@ class Proxy:
         if placed is None:
             raise EngineFault("the face is outside of the picture")
         texture = _level(plan.ready.pyramid, plan.points_px, state.softness)
+
+        tone = unknown() if skin is None else skin
 
         def paint(rows: tuple[int, int]) -> float:
             patch = rasterised(placed, plan.camera_px, *rows)
@@ -241,7 +310,13 @@ class Proxy:
                 plan.irises_23,
                 plan.iris_rgb,
                 plan.iris_level,
+                tone,
             )
+            if skin is not None:
+                first = 0 if rows[0] == placed.top_px else rows[0]
+                beyond = height if rows[1] == placed.bottom_px else rows[1]
+                at = np.array([patch.left_px, patch.top_px, first, beyond])
+                tone_beside(onto_HW3, picture_HW3, tone, patch.part, at, plan.keep_MM, plan.keep_from_picture)
             return detail_octaves(picture_HW3, onto_HW3, patch)
 
         mine, *others = bands(placed) if _large(placed) else [rows_of(placed)]
@@ -256,31 +331,48 @@ class Proxy:
         state.black = level if state.black < 0 else state.black + 0.05 * (level - state.black)
         return min(BLACK_SHARE * state.black, MOST_BLACK)
 
-    def _irises(self, state: ProxyState, identity: Identity, inputs: Inputs) -> tuple[Floats, Floats]:
-        """Both irises in the picture (x, y, radius), and the colour that they get at the driver's brightness."""
+    def _irises(
+        self, state: ProxyState, identity: Identity, inputs: Inputs, gain: float, black: float
+    ) -> tuple[Floats, Floats]:
+        """Both irises in the picture (x, y, radius), and what the driver's brightness is multiplied with in them.
+
+        gain, black: what the identity's skin is multiplied with and the haze over it: the irises lie in the same light.
+        """
         points = inputs.face.points_px
         irises = np.array([_circle(points[RIGHT_IRIS]), _circle(points[LEFT_IRIS])], np.float32)
         level = float(patch_means(inputs.rgb_HW3, irises[:, :2].copy(), max(int(irises[0, 2] * 0.6), 1)).mean())
         state.iris_level = level if state.iris_level == 0 else state.iris_level + 0.1 * (level - state.iris_level)
-        tint = identity.iris_rgb / max(float(identity.iris_rgb @ LUMINANCE), 1.0)
-        return irises, np.clip(tint, 0.5, 1.6).astype(np.float32)
+        own = max(float(identity.iris_rgb @ LUMINANCE), 1.0)
+        tint = np.clip(identity.iris_rgb / own, 0.5, 1.6)
+        brighter = float(np.clip(own * gain / max(state.iris_level - black, LEAST_IRIS), *IRIS_GAIN))
+        return irises, (tint * brighter).astype(np.float32)
 
-    def _light(self, state: ProxyState, inputs: Inputs, normals: Floats) -> Light:
+    def _sample(self, inputs: Inputs, pose: Pose, normals: Floats) -> SkinSample:
+        """The colours of the driver's plain skin, as far as it faces the camera and nothing covers it."""
         points = inputs.face.points_px[:SKIN_LANDMARKS]
         reach = max(int(np.ptp(points[:, 0]) / 60), 1)
-        colours = log_colour(patch_means(inputs.rgb_HW3, points, reach))
         facing = np.clip((-normals[:, 2] - 0.2) / 0.3, 0, 1)
         weight = self._skin_S * facing
         if inputs.occlusion is not None:
             weight = weight * _uncovered(inputs.occlusion.covered_HW, inputs.occlusion.mask_from_frame, points)
-        if weight.sum() > 8:
-            now = fit_light(normals, colours, weight)
-            elapsed_s = max(inputs.captured_s - state.captured_s, 0.0)
+        return SkinSample(pose, patch_means(inputs.rgb_HW3, points, reach), weight)
+
+    def _light(self, state: ProxyState, sample: SkinSample, captured_s: float, normals: Floats) -> Light:
+        if sample.weight_V.sum() > LEAST_SKIN:
+            now = fit_light(normals, log_colour(sample.rgb_V3), sample.weight_V)
+            elapsed_s = max(captured_s - state.captured_s, 0.0)
             state.light = smoothed(state.light, now, 1 - float(np.exp(-elapsed_s / LIGHT_MEMORY_S)))
-            state.captured_s = inputs.captured_s
+            state.captured_s = captured_s
         if state.light is None:
             raise EngineFault("no skin of the face can be seen")
         return state.light
+
+
+def is_colourless(rgb_HW3: Rgb, before: bool) -> bool:
+    """Whether a picture is grey throughout. `before`: what the one before was, which a doubtful one keeps being."""
+    some = rgb_HW3[::16, ::16]
+    spread = float(np.percentile(np.ptp(some, axis=2), 99))
+    return spread <= (COLOUR_FROM if before else GREY_UP_TO)
 
 
 def rows_of(placed: PlacedFace) -> tuple[int, int]:

@@ -24,6 +24,7 @@ from engines.face.compose import (
     rgb_at,
 )
 from engines.face.mesh import face_model, vertex_normals
+from engines.face.skin_tone import unknown
 from engines.types import Floats, Mask, Rgb
 from tests.engines.face.heads import MIDDLE_SKIN, Looks, albedo, landmarks, photograph, scene
 
@@ -55,7 +56,7 @@ def laid(
     tint = np.ones(3, np.float32)
     lay_face(
         onto, frame, patch.values, patch.part, patch.left_px, patch.top_px, texture, black, grade, hair, keep, grid,
-        irises, tint, 100.0,
+        irises, tint, 100.0, unknown(),
     )  # fmt: skip
     return onto
 

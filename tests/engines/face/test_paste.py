@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engines.face.align import crop, crop_from_frame, moved
-from engines.face.paste import paste
+from engines.face.paste import paste, paste_change
 from engines.face.region import face_region, planes
 from engines.types import Floats, Rgb
 from tests.engines.face.heads import Looks, landmarks
@@ -143,3 +143,28 @@ def test_with_a_helper_it_is_the_same_to_the_bit(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(helper, "submit", lambda *_: ThreadPoolExecutor(1).submit(lambda: 1 / 0))
         with pytest.raises(ZeroDivisionError):
             paste(helped, face, alpha, there, helper)
+
+
+def test_a_change_is_added_to_what_is_there_however_fine_that_is() -> None:
+    """A frame four times as fine as the crop keeps its grain; no change keeps every bit."""
+    rng = np.random.default_rng(4)
+    frame = rng.integers(60, 180, (256, 256, 3)).astype(np.uint8)
+    there = np.array([[0.25, 0, 0], [0, 0.25, 0]], np.float32)
+    before = rng.uniform(-0.5, 0.5, (3, 64, 64)).astype(np.float32)
+    alpha = np.zeros((64, 64), np.float32)
+    alpha[8:56, 8:56] = 1
+    same = frame.copy()
+    paste_change(same, before, before, alpha, there)
+    np.testing.assert_array_equal(same, frame)
+    lit = frame.copy()
+    paste_change(lit, before + np.float32(0.2), before, alpha, there)
+    inside, outside = np.s_[40:210, 40:210], np.s_[:, 240:]
+    np.testing.assert_allclose(lit[inside].astype(int) - frame[inside], 25.5, atol=0.51)
+    np.testing.assert_array_equal(lit[outside], frame[outside])
+
+
+def test_a_change_beyond_white_counts_only_as_far_as_white() -> None:
+    frame = np.full((64, 64, 3), 240, np.uint8)
+    before = np.full((3, 64, 64), 0.9, np.float32)
+    paste_change(frame, before + 5, before, np.ones((64, 64), np.float32), np.eye(2, 3, dtype=np.float32))
+    assert set(np.unique(frame[2:-2, 2:-2])) == {253}  # 240 + 0.1 * 127.5

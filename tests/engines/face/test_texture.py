@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from engines.enroll import FaceFinder
+from engines.enrolment import FaceFinder
 from engines.face.cleaning import FILL_SIGMAS, LUMINANCE, evened, filled, from_log, log_colour, skin_white_balance
 from engines.face.mesh import FACE_OVAL, face_model
 from engines.face.retarget import canonical_face, without_expression

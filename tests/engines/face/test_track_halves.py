@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from engines.face.track import ALONE_S, FaceTracker, TrackState
+from engines.face.people import TrackState
+from engines.face.track import ALONE_S, FaceTracker
 from engines.types import Rgb, Tracking
 from tests.engines.face.scenes import Actor, empty
 

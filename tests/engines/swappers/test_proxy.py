@@ -28,10 +28,20 @@ from engines.settings import SwapSettings
 from engines.swappers.base import Inputs
 from engines.swappers.latent import rough_crop
 from engines.swappers.passthrough import NothingToRemember
-from engines.swappers.proxy import COARSEST_PX, STEPS, Proxy, lifted, next_softness, texture_levels, tone_shift
+from engines.swappers.proxy import (
+    COARSEST_PX,
+    STEPS,
+    Proxy,
+    is_colourless,
+    lifted,
+    next_softness,
+    texture_levels,
+    tone_shift,
+)
 from engines.types import Floats, Occlusion, Rgb, TrackedFace
 from tests.engines.face.heads import (
     DARK_SKIN,
+    EVEN,
     FROM_THE_LEFT,
     LIGHT_SKIN,
     MIDDLE_SKIN,
@@ -197,7 +207,8 @@ def test_on_a_crop_it_looks_as_it_does_on_the_frame(size_px: int, roll_deg: floa
     for number in range(2):
         inputs = Inputs(frame, face(points), occlusion, number * FRAME_S)
         np.copyto(whole, frame)
-        ENGINE.draw(states[0], blue_eyes, inputs, NEUTRAL, whole)
+        on_frame = ENGINE.plan(states[0], blue_eyes, inputs, NEUTRAL)
+        ENGINE.lay(states[0], on_frame, frame, whole)  # networks know the surroundings graded by the rule of thumb
         plan = ENGINE.plan(states[1], blue_eyes, inputs, NEUTRAL)
         rough = rough_crop(ENGINE, states[1], plan, there, own)
         finer = np.ptp(plan.on_crop(there).moved_px[:, 2]) / np.ptp(plan.moved_px[:, 2])
@@ -306,6 +317,53 @@ def test_a_dark_identity_on_a_light_driver_stays_dark() -> None:
     result = drawn([frame] * 3, [points] * 3, identity(DARK_SKIN))[-1]
     own = lab(np.full((1, 1, 3), DARK_SKIN, np.uint8), np.ones((1, 1), bool))
     assert lab(frame, where)[0] - lab(result, where)[0] > 0.5 * (lab(frame, where)[0] - own[0])
+
+
+def test_the_irises_are_as_dark_as_the_identity_s() -> None:
+    points = landmarks(Looks(size_px=230, x_px=200, y_px=190))
+    frame = photograph(points, albedo(MIDDLE_SKIN), EVEN, scene(380, 400))
+    eyes = [tuple(np.round(points[centre, :2]).astype(int)) for centre in (468, 473)]
+    for x, y in eyes:
+        frame[y - 7 : y + 8, x - 7 : x + 8] = 120  # an iris of middling grey, pupil and light apart
+    left_x, left_y = eyes[1]
+    eye = np.s_[left_y - 2 : left_y + 3, left_x - 2 : left_x + 3]
+
+    def iris(rgb: tuple[int, int, int]) -> float:
+        wearing = replace(identity(MIDDLE_SKIN), iris_rgb=np.array(rgb, np.float32))
+        return float(drawn([frame], [points], wearing)[0][eye].mean())
+
+    dark, middling, light = (iris(rgb) for rgb in ((40, 30, 25), (110, 100, 90), (190, 200, 210)))
+    assert dark < 0.75 * middling
+    assert middling < light
+    assert dark > 0.35 * 120, "what is taken for an iris has pupil and lids in it"
+    assert light < 1.35 * 120
+
+
+def grey(rgb: Rgb) -> Rgb:
+    return np.repeat(np.asarray(rgb @ LUMINANCE, np.uint8)[..., None], 3, axis=2)
+
+
+@pytest.mark.parametrize("noise", [0, 2])
+def test_in_a_picture_without_colours_the_face_has_none(noise: int) -> None:
+    points = landmarks(Looks(size_px=230, x_px=200, y_px=190))
+    coloured = photograph(points, albedo(MIDDLE_SKIN), FROM_THE_LEFT, scene(380, 400))
+    grain = np.random.default_rng(0).integers(-noise, noise + 1, coloured.shape)
+    frame = np.clip(grey(coloured).astype(int) + grain, 0, 255).astype(np.uint8)
+    wearing = replace(identity(DARK_SKIN, person(9)), iris_rgb=np.array([40, 90, 220], np.float32))
+    (result,) = drawn([frame], [points], wearing)
+    assert np.abs(result.astype(int) - frame).mean() > 3, "or nothing is said"
+    assert np.percentile(np.ptp(result.astype(int), axis=2), 99.9) <= 2 * noise + 2
+    (tinted,) = drawn([coloured], [points], wearing)
+    assert np.percentile(np.ptp(tinted.astype(int), axis=2), 50) > 20
+
+
+def test_a_picture_that_is_nearly_grey_does_not_go_to_and_fro() -> None:
+    pale = np.full((64, 64, 3), 128, np.uint8)
+    pale[..., 0] += 10
+    assert not is_colourless(pale, before=False)
+    assert is_colourless(pale, before=True)
+    pale[..., 0] += 10
+    assert not is_colourless(pale, before=True)
 
 
 def test_the_driver_s_light_falls_on_the_identity() -> None:
