@@ -24,6 +24,7 @@ FORMAT: Literal[1] = 1
 MANIFEST, GOLDEN = "manifest.json", "golden.safetensors"
 MOST_MANIFEST_BYTES = 4_000_000
 HASH_CHUNK_BYTES = 1 << 20
+ROLLOUT_FRAMES = 100  # of a golden check, unless said otherwise
 
 RuntimeName = Literal["torch", "compiled", "ort", "tensorrt"]
 Precision = Literal["float32", "bfloat16", "float16", "int8"]

@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from engines.engine_manifest import FaceLimits, FaceResult, GoldenResult, Precision, Tolerance
+from engines.engine_manifest import ROLLOUT_FRAMES, FaceLimits, FaceResult, GoldenResult, Precision, Tolerance
 from engines.errors import EngineFault, EngineRefused
 from engines.face_error import face_error, first_too_far
 from engines.graph import Clock, GraphSpec
 from engines.runtimes.base import Array, Runtime
 from engines.window import Window, recent_order, recent_slot
 
-ROLLOUT_FRAMES = 100
 SHIFT_PX = 2  # pictures move that far sideways from frame to frame
 FROM_WINDOW = ("positions", "bias", "recent_order")  # inputs that follow from the frame's number
 FORMAT = "1"

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from engines.errors import EngineUnavailable, UnknownEngine, nearest
-from engines.pool import EnginePool
 from engines.settings import SwapSettings
-from engines.swappers.base import Engine
+
+if TYPE_CHECKING:
+    from engines.pool import EnginePool
+    from engines.swappers.base import Engine
 
 LEARNED = ("toy", "tiny", "base", "full")
 
@@ -75,7 +78,7 @@ def _is_there(name: str, settings: SwapSettings) -> bool:
 def choose(name: str) -> tuple[str, str]:
     """Resolves `auto`. Returns the engine's name and why it was chosen. Raises UnknownEngine."""
     if name == "auto":
-        return "proxy", "auto: geometry alone, on any CPU; `tiny` is not taken, since it has no trained weights yet"
+        return "proxy", "auto: geometry alone, on any CPU; `tiny` is there too, and not plainly better yet"
     if name not in _FACTORIES:
         raise UnknownEngine(f'unknown engine "{name}"; {nearest(name, (*_FACTORIES, "auto"))}')
     return name, "asked for by name"

@@ -1,5 +1,8 @@
 """Built engines on disk, as a live session sees them: find one that fits this machine, check it, open it.
 
+They lie in this person's store, and a few come with the package (`SHIPPED`): portable ones, which are bound to no
+version of a library and are held to numbers of their own wherever they are opened.
+
 Nothing is built here, and nothing heavy is imported until an engine is opened. Whatever is wrong with an engine is one
 sentence that ends with the command which mends it; a session never gets another engine than the one it asked for.
 """
@@ -15,7 +18,6 @@ from typing import TYPE_CHECKING
 
 from platformdirs import user_data_path
 
-from engines import golden
 from engines.engine_manifest import (
     GOLDEN,
     EngineManifest,
@@ -26,16 +28,19 @@ from engines.engine_manifest import (
 )
 from engines.errors import EngineFault, EngineRefused, EngineUnavailable, nearest
 from engines.graph import GraphSpec
-from engines.machine import Machine, this_machine, versions_of
-from engines.runtimes.base import Runtime
+from engines.machine import Machine, cpu_features, multiplies_8_bits, this_machine, versions_of
 
 if TYPE_CHECKING:
     from torch import nn
 
     from engines.models.config import SwapperConfig
+    from engines.runtimes.base import Runtime
 
-WEIGHTS = "weights.safetensors"
+SUFFIX = ".safetensors"
+WEIGHTS = f"weights{SUFFIX}"
 STORE_VARIABLE = "VIVIDSTREAM_ENGINES_STORE"
+SHIPPED = Path(__file__).with_name("shipped")  # NAME.safetensors with its card, and engines made of it
+OF_THE_PACKAGE = "shipped"  # a manifest's source of weights that lie there
 STEP, IDENTITY = "step", "identity"
 _KEY = re.compile(r"[0-9a-f]{64}")
 
@@ -101,6 +106,18 @@ def default_store() -> Path:
     return Path(chosen) if chosen else user_data_path("vividstream", appauthor=False) / "engines"
 
 
+def stores() -> tuple[Path, ...]:
+    """Where sessions look for engines: the store that VIVIDSTREAM_ENGINES_STORE names, or else this person's and then
+    what came with the package."""
+    return (default_store(),) if os.environ.get(STORE_VARIABLE) else (default_store(), SHIPPED)
+
+
+def shipped_weights(name: str) -> Path | None:
+    """The file of trained weights that came with the package under that name."""
+    path = SHIPPED / f"{name}{SUFFIX}"
+    return path if path.is_file() else None
+
+
 def keys_in(store: Path) -> list[str]:
     """Names of all folders that can be engines. Raises EngineUnavailable where the store cannot be read."""
     try:
@@ -112,15 +129,18 @@ def keys_in(store: Path) -> list[str]:
 
 
 def entries(store: Path | None = None) -> tuple[list[Entry], list[EngineRefused]]:
-    """Every engine, newest first, and what is wrong with those whose manifest cannot be read."""
-    whole, broken = [], []
-    folder = default_store() if store is None else store
-    for key in keys_in(folder):
-        try:
-            whole.append(Entry(folder / key, read_manifest(folder / key)))
-        except EngineRefused as error:
-            broken.append(EngineRefused(f"{error}; `vividstream engines prune` removes it"))
-    whole.sort(key=lambda entry: (entry.manifest.created, entry.key), reverse=True)
+    """Every engine, store by store, newest first, and what is wrong with those whose manifest cannot be read."""
+    whole: list[Entry] = []
+    broken: list[EngineRefused] = []
+    for folder in stores() if store is None else (store,):
+        here = []
+        for key in keys_in(folder):
+            try:
+                here.append(Entry(folder / key, read_manifest(folder / key)))
+            except EngineRefused as error:
+                remedy = "install vividstream again" if folder == SHIPPED else "`vividstream engines prune` removes it"
+                broken.append(EngineRefused(f"{error}; {remedy}"))
+        whole += sorted(here, key=lambda entry: (entry.manifest.created, entry.key), reverse=True)
     return whole, broken
 
 
@@ -130,13 +150,13 @@ def find(wanted: Wanted, store: Path | None = None) -> Entry:
     Raises EngineUnavailable where there is none, EngineRefused where the only ones there do not fit.
     """
     folder = default_store() if store is None else store
-    whole, broken = entries(folder)
+    whole, broken = entries(store)
     named = [entry for entry in whole if entry.manifest.key.name == wanted.name]
     if not named:
         also = f" ({broken[0]})" if broken else ""
         there = sorted({entry.manifest.key.name for entry in whole})
         hint = f", {nearest(wanted.name, there)}" if there else ""
-        weights = "--random-weights 0" if wanted.random_weights else "--weights FILE"
+        weights = "--random-weights 0" if wanted.random_weights else _weights_word(wanted.name)
         raise EngineUnavailable(
             f'no engine "{wanted.name}" is built in {folder}{hint}{also}; build it: `{_command(wanted, weights)}`'
         )
@@ -149,6 +169,11 @@ def find(wanted: Wanted, store: Path | None = None) -> Entry:
     more = f" (the newest of {len(named)})" if len(named) > 1 else ""
     again = rebuild_command(closest, wanted)
     raise EngineRefused(f'engine "{wanted.name}"{more}: {reason}; build it: `{again}`')
+
+
+def _weights_word(name: str) -> str:
+    """What the command that builds an engine says of its weights: nothing where they came with the package."""
+    return "" if shipped_weights(name) else "--weights FILE"
 
 
 def _unwanted(manifest: EngineManifest, wanted: Wanted) -> str:
@@ -180,6 +205,8 @@ def misfit_of(manifest: EngineManifest, device: str = "cpu") -> str:
     for what, has, is_here in _bindings(key.machine, here):
         if has and has != is_here:
             return f"it is built for {what} {has}, and this is {is_here or 'none'}"
+    if key.precision == "int8" and key.device == "cpu" and not multiplies_8_bits():
+        return f"it computes in 8 bits, and this processor has no instruction for it ({cpu_features()})"
     installed = versions_of(key.runtime)
     for package, wants in key.versions.items():
         if installed.get(package) != wants:
@@ -207,18 +234,20 @@ def _command(wanted: Wanted, weights: str) -> str:
         "device": wanted.device if wanted.device != "cpu" else None,
     }
     parts = [f"--{name} {value}" for name, value in words.items() if value is not None]
-    return " ".join([f"vividstream engines build {wanted.name}", *parts, weights])
+    return " ".join([f"vividstream engines build {wanted.name}", *parts, weights]).rstrip()
 
 
 def rebuild_command(manifest: EngineManifest, wanted: Wanted | None = None) -> str:
     """The command that builds the same engine again for this machine, changed to what is `wanted`."""
     key, seed = manifest.key, manifest.weights.random_seed
-    weights = f"--weights {manifest.weights.source}" if seed is None else f"--random-weights {seed}"
+    source = manifest.weights.source
+    of_file = "" if source == OF_THE_PACKAGE else f"--weights {source}"
+    weights = of_file if seed is None else f"--random-weights {seed}"
     if wanted is None:
         same = Wanted(key.name, key.runtime, key.device, key.precision, key.size_px, key.steps, key.batch)
         return _command(same, weights)
     if seed is not None and not wanted.random_weights:
-        weights = "--weights FILE"
+        weights = _weights_word(key.name)
     changed = replace(
         wanted,
         runtime=wanted.runtime or key.runtime,
@@ -246,6 +275,10 @@ def check_files(entry: Entry, hashes: bool = True) -> None:
 
 
 def _refused(entry: Entry, what: str) -> EngineRefused:
+    if entry.folder.parent == SHIPPED:
+        return EngineRefused(
+            f'engine "{entry.manifest.key.name}": {what}; it came with vividstream: install that again'
+        )
     again = rebuild_command(entry.manifest)
     return EngineRefused(f'engine "{entry.manifest.key.name}": {what}; build it again: `{again}`')
 
@@ -314,6 +347,8 @@ def modules(config: SwapperConfig, batch: int, weights: Path) -> dict[str, nn.Mo
 
 def quick_check(loaded: Loaded, folder: Path) -> str:
     """Draws until the window has rolled over once; the first number out of tolerance in words, or empty."""
+    from engines import golden
+
     proof, quantised = loaded.manifest.golden, loaded.manifest.quantised
     results, faces = [], []
     for name, runtime in loaded.graphs.items():

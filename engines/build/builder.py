@@ -39,7 +39,7 @@ from engines.engine_manifest import (
 from engines.errors import EngineFault, EngineRefused, NotBuilt
 from engines.golden import Golden
 from engines.graph import GraphSpec
-from engines.machine import gigabytes, this_machine, versions_of
+from engines.machine import Machine, gigabytes, this_machine, versions_of
 from engines.models.config import SwapperConfig
 from engines.models.describe import describe
 from engines.models.step import IdentityGraph, SwapStep
@@ -112,6 +112,11 @@ def build(settings: BuildSettings, say: Say) -> Entry:
 
 def _precision(settings: BuildSettings) -> Precision:
     """What `auto` is here. Raises EngineUnavailable where the device cannot compute in what was asked for."""
+    if settings.portable and (settings.runtime != "ort" or settings.device != "cpu"):
+        raise NotBuilt(
+            f"what {settings.runtime} needs on {settings.device} is made for one machine: "
+            "--portable is for --runtime ort on a CPU"
+        )
     if settings.runtime == "tensorrt":
         require_builder()
     if settings.precision == EIGHT_BIT:
@@ -206,13 +211,13 @@ def _there_already(folder: Path, say: Say) -> Entry | None:
 def _construct(job: Job) -> None:
     """The network with its weights, and its graphs. Keeps the weights in the folder where the engine needs them."""
     settings, swapper = job.settings, Swapper(job.config)
-    if settings.weights is not None:
-        contents = load_into(swapper, settings.weights, job.config, MAY_DIFFER)
+    weights = settings.weights_file
+    if weights is not None:
+        contents = load_into(swapper, weights, job.config, MAY_DIFFER)
         card = contents.card.model_copy(update={"config": job.config})
         job.weights_sha256 = contents.sha256
-        source = settings.weights.name
         job.weights = WeightsFact(
-            source=source,
+            source=store.OF_THE_PACKAGE if weights.parent == store.SHIPPED else weights.name,
             file_sha256=contents.sha256,
             licence=card.licence,
             untrained=card.untrained,
@@ -225,7 +230,7 @@ def _construct(job: Job) -> None:
             config=job.config, licence="none: random numbers", data="none", recipe="random", revision="unknown"
         )
         job.weights = WeightsFact(source="random", random_seed=settings.random_weights)
-    if settings.weights is None or not job.opens_files:
+    if weights is None or not job.opens_files:
         written = write(job.aside / WEIGHTS, swapper.state_dict(), card)
         job.weights_sha256 = job.weights_sha256 or written.sha256
     if job.opens_files:
@@ -271,8 +276,8 @@ def _key_facts(job: Job, graphs: dict[str, GraphFact]) -> KeyFacts:
         runtime=settings.runtime,
         precision=job.precision,
         device="cpu" if settings.device == "cpu" else "cuda",
-        versions=versions_of(settings.runtime),
-        machine=manifest.bound_to(settings.runtime, settings.device, job.precision),
+        versions={} if settings.portable else versions_of(settings.runtime),
+        machine=Machine() if settings.portable else manifest.bound_to(settings.runtime, settings.device, job.precision),
         options=_options(job),
     )
 

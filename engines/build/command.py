@@ -65,7 +65,7 @@ def _json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="print JSON")(command)
 
 
-@click.group("engines", cls=EnginesGroup)
+@click.group("engines", cls=EnginesGroup, short_help="What can draw a face here; build, check, remove engines.")
 def engines_group() -> None:
     """What can draw a face here, and the engines that were built for this machine."""
 
@@ -76,7 +76,7 @@ def engines_group() -> None:
 def list_command(folder: Path | None, as_json: bool) -> None:
     """List what can draw here, which one `auto` takes, and the engines that are built."""
     where = folder or store.default_store()
-    whole, broken = store.entries(where)
+    whole, broken = store.entries(folder)
     facts = {
         **drawing_facts(whole),
         "store": str(where),
@@ -128,7 +128,8 @@ def _kind(annotation: Any) -> click.ParamType[Any]:
 def build_command(as_json: bool, **values: Any) -> None:
     """Build the engine NAME (tiny, base, full, or what the weights' card says) for this machine, and prove it.
 
-    An engine that fails its golden check is not kept. Weights come from a file, or at random for measuring.
+    An engine that fails its golden check is not kept. Weights are those that came with vividstream, a file's, or random
+    ones for measuring.
     """
     settings = BuildSettings.read({name: value for name, value in values.items() if value is not None})
     need_torch("build")
@@ -201,7 +202,7 @@ def verify_command(
     Exit status 1 if one of them may not draw.
     """
     where = folder or store.default_store()
-    whole, broken = store.entries(where)
+    whole, broken = store.entries(folder)
     chosen = select(which, whole, where)
     from engines.build.verify import verify
 
@@ -249,7 +250,7 @@ def describe_command(which: str, steps: int | None, precision: str | None, folde
         click.echo(json.dumps(cost.as_json(), indent=1) if as_json else cost.as_table())
         return
     where = folder or store.default_store()
-    whole, _ = store.entries(where)
+    whole, _ = store.entries(folder)
     for entry in select((which,), whole, where, presets.preset_names()):
         manifest: EngineManifest = entry.manifest
         click.echo(manifest.model_dump_json(indent=1) if as_json else manifest_text(entry))

@@ -27,7 +27,7 @@ import onnxruntime as ort
 
 from engines.errors import NotBuilt
 from engines.graph import GraphSpec
-from engines.machine import cpu_features
+from engines.machine import EIGHT_BIT, cpu_features, multiplies_8_bits
 from engines.runtimes.base import Array
 
 if TYPE_CHECKING:
@@ -36,12 +36,11 @@ if TYPE_CHECKING:
 PRODUCTS = ("Conv", "MatMul", "Gemm")
 LEAST_ROWS = 64  # of a product of rows; below, the step from and to 8 bits costs as much as is won
 FEW_CHANNELS = 32
-EIGHT_BIT = ("avx512_vnni", "avx_vnni", "asimddp")  # instructions that multiply 8 bits and add without overflow
 
 
 def require_eight_bit() -> None:
     """Raises NotBuilt where the processor has no instruction for it: sums would overflow in silence."""
-    if not set(cpu_features().split()) & set(EIGHT_BIT):
+    if not multiplies_8_bits():
         raise NotBuilt(
             f"int8 needs a processor with one of {', '.join(EIGHT_BIT)}, and this one has {cpu_features()}; "
             "build it in float32: --precision float32"

@@ -7,12 +7,12 @@ from typing import Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from engines.engine_manifest import RuntimeName
+from engines.engine_manifest import ROLLOUT_FRAMES, RuntimeName
 from engines.errors import SettingError, UnknownEngine, nearest
-from engines.golden import ROLLOUT_FRAMES
 from engines.models import presets
 from engines.models.config import SwapperConfig
 from engines.settings import StrictModel
+from engines.store import shipped_weights
 
 
 class BuildSettings(StrictModel):
@@ -20,7 +20,9 @@ class BuildSettings(StrictModel):
 
     name: str = Field(description="preset, or the name in the weights' model card")
     runtime: RuntimeName = Field("ort", description="what is to execute the engine")
-    weights: Path | None = Field(None, description="file of weights (safetensors with a model card)")
+    weights: Path | None = Field(
+        None, description="file of weights (safetensors with a model card); not given: what came with vividstream"
+    )
     random_weights: int | None = Field(
         None, ge=0, description="seed of weights that nobody trained: for measuring; live sessions refuse them"
     )
@@ -33,6 +35,9 @@ class BuildSettings(StrictModel):
     device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="where it is to run: cpu, cuda, cuda:1")
     rollout: int = Field(ROLLOUT_FRAMES, ge=2, le=10_000, description="frames of the golden check")
     threads: int | None = Field(None, ge=1, description="processor threads of one operation; all cores if not given")
+    portable: bool = Field(
+        False, description="for any machine and library version: what opens it there checks its numbers"
+    )
     store: Path | None = Field(None, description="folder of the built engines")
     rebuild: bool = Field(False, description="build even if this engine is there already")
     wait: bool = Field(True, description="wait for another build in the same store")
@@ -40,9 +45,21 @@ class BuildSettings(StrictModel):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if (self.weights is None) == (self.random_weights is None):
+        if self.weights is not None and self.random_weights is not None:
             raise ValueError("give either --weights FILE or --random-weights SEED")
+        if self.weights is None and self.random_weights is None and shipped_weights(self.name) is None:
+            raise ValueError(
+                f'no trained weights of "{self.name}" come with vividstream: '
+                "give --weights FILE or --random-weights SEED"
+            )
         return self
+
+    @property
+    def weights_file(self) -> Path | None:
+        """Where the weights are; None: they are to be random."""
+        return (
+            self.weights if self.weights is not None or self.random_weights is not None else shipped_weights(self.name)
+        )
 
     @classmethod
     def read(cls, values: object) -> Self:
@@ -57,16 +74,17 @@ class BuildSettings(StrictModel):
 
 def config_of(settings: BuildSettings) -> SwapperConfig:
     """The network that is to be built. Raises UnknownEngine, SettingError or WeightsError."""
-    if settings.weights is None:
+    weights = settings.weights_file
+    if weights is None:
         if settings.name not in presets.preset_names():
             raise UnknownEngine(f'no preset "{settings.name}"; {nearest(settings.name, presets.preset_names())}')
         config = presets.of(settings.name)
     else:
         from engines.weights import inspect
 
-        config = inspect(settings.weights).card.config
+        config = inspect(weights).card.config
         if config.name != settings.name:
-            raise SettingError(f'{settings.weights} holds weights of "{config.name}", not of "{settings.name}"')
+            raise SettingError(f'{weights} holds weights of "{config.name}", not of "{settings.name}"')
     return _changed(config, settings)
 
 

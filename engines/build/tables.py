@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from engines import store
 from engines.build.progress import duration
-from engines.build.verify import Verdict
 from engines.engine_manifest import EngineManifest
 from engines.errors import EngineUnavailable
 from engines.machine import gigabytes, this_machine
 from engines.models import presets
 from engines.registry import engine_names
-from engines.session import load
 from engines.settings import SwapSettings
 from engines.store import Entry, Wanted
+
+if TYPE_CHECKING:
+    from engines.build.verify import Verdict
 
 
 def print_table(rows: Sequence[tuple[str, ...]]) -> None:
@@ -31,6 +32,8 @@ def print_table(rows: Sequence[tuple[str, ...]]) -> None:
 
 def drawing_facts(built: Sequence[Entry]) -> dict[str, Any]:
     """What can draw, and which one `auto` takes. Learned engines are looked for, not opened."""
+    from engines.session import load
+
     session = load(SwapSettings(engine="auto"))
     session.close()
     engines = [{"name": name, "state": _state(name)} for name in engine_names()]
@@ -38,6 +41,8 @@ def drawing_facts(built: Sequence[Entry]) -> dict[str, Any]:
 
 
 def _state(name: str) -> str:
+    from engines.session import load
+
     try:
         if name in presets.preset_names():
             store.find(Wanted(name, device="cuda" if this_machine("cuda").gpu else "cpu"))

@@ -85,7 +85,7 @@ class TinyEncoder(nn.Module):
 
 
 class TinyDecoder(nn.Module):
-    """Latents to pictures."""
+    """Latents to pictures; with `light` to the logarithm of a gain, which has no detail."""
 
     def __init__(self, config: AutoencoderConfig, fold_by: int) -> None:
         super().__init__()
@@ -94,26 +94,34 @@ class TinyDecoder(nn.Module):
         self.time = TimeBlock(widths[0]) if config.temporal_decoder else None
         self.levels = nn.ModuleList(plain_blocks(width, config.blocks) for width in widths)
         self.ups = nn.ModuleList(nn.ConvTranspose2d(a, b, 2, stride=2) for a, b in pairwise(widths))
-        self.conv_out = nn.Conv2d(widths[-1], PICTURE_CHANNELS * fold_by**2, 3, padding=1)
-        self.coarse = nn.Conv2d(widths[0], PICTURE_CHANNELS, 3, padding=1) if config.coarse else None
-        self.fold_by = fold_by
+        each = 1 if config.light else fold_by**2  # pixels that a place of the last level gives
+        self.conv_out = nn.Conv2d(widths[-1], PICTURE_CHANNELS * each, 3, padding=1)
+        self.gain = nn.Conv2d(widths[0], PICTURE_CHANNELS, 3, padding=1) if config.light else None
+        self.fold_by, self.light_px = fold_by, config.light
 
     def forward(self, z_NChw: Tensor, passage: Passage) -> Tensor:
         x = self.conv_in(LATENT_LIMIT * torch.tanh(z_NChw / LATENT_LIMIT))
         if self.time is not None:
             x = self.time(x, passage)
         x = self.levels[0](x)
-        field = None if self.coarse is None else self.coarse(x)
+        gain = None if self.gain is None else self.gain(x)
         for up, level in zip(self.ups, list(self.levels)[1:], strict=True):
             x = level(up(x))
-        picture = F.pixel_shuffle(cast(Tensor, self.conv_out(x)), self.fold_by)
-        if field is None:
-            return picture
-        return picture + F.interpolate(field, scale_factor=float(REDUCTION), mode="bilinear", align_corners=False)
+        made = cast(Tensor, self.conv_out(x))
+        if gain is None:
+            return F.pixel_shuffle(made, self.fold_by)
+        return self._light(made, self.fold_by) + self._light(gain, REDUCTION)
+
+    def _light(self, colours_NChw: Tensor, side_px: int) -> Tensor:
+        """A picture of one colour for each square, which flow into each other. side_px: of the squares given, which are
+        averaged where larger ones are asked for."""
+        larger = max(self.light_px // side_px, 1)
+        averaged = F.avg_pool2d(colours_NChw, larger)
+        return F.interpolate(averaged, scale_factor=float(larger * side_px), mode="bilinear", align_corners=False)
 
     def draw_nothing(self) -> None:
         """Takes the last layers to 0."""
-        for layer in (self.conv_out, self.coarse):
+        for layer in (self.conv_out, self.gain):
             for weight in () if layer is None else layer.parameters():
                 nn.init.zeros_(weight)
 

@@ -52,10 +52,10 @@ class AutoencoderConfig(StrictModel):
     )
     temporal_encoder: bool = Field(description="(2+1)D blocks in the encoder")
     temporal_decoder: bool = Field(description="(2+1)D blocks in the decoder")
-    coarse: bool = Field(
-        False,
-        description="the decoder also adds an even field, one colour for each place of the latent: tone and shading "
-        "are then learned at once, and not pixel by pixel; tiny only",
+    light: Literal[0, 4, 8, 16, 32] = Field(
+        0,
+        description="above 0 the decoder gives no picture but light, which the proxy is multiplied with: a gain of one "
+        "colour for each square of so many pixels, evenly joined; tiny that draws a change only",
     )
     scale: float = Field(1.0, gt=0, description="latents are multiplied by it before the denoiser (SD1.5: 0.18215)")
 
@@ -149,6 +149,8 @@ class SwapperConfig(StrictModel):
     def _change_has_its_autoencoder(self) -> Self:
         if self.draws == "change" and self.autoencoder.kind != "tiny":
             raise ValueError('draws="change" needs an autoencoder of kind tiny')
+        if self.autoencoder.light and self.draws != "change":
+            raise ValueError('autoencoder.light changes the proxy, so it needs draws="change"')
         return self
 
     @property

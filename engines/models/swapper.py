@@ -18,6 +18,8 @@ from engines.models.face_encoder import FaceEncoder
 from engines.schedule import Schedule
 from engines.window import Window
 
+MOST_LOG_GAIN = 1.5  # of light on the proxy, either way
+
 
 class Swapper(nn.Module):
     """A container: engines.models.step makes graphs of it, training takes it apart."""
@@ -64,8 +66,15 @@ class Swapper(nn.Module):
         return functional.interpolate(few, scale_factor=float(REDUCTION), mode="bilinear", align_corners=False)
 
     def drawn(self, decoded: Tensor, proxy: Tensor) -> Tensor:
-        """The picture, from what the decoder gave and the proxy's picture; both alike in shape. Not clamped."""
-        return decoded + proxy if self.config.draws == "change" else decoded
+        """The picture, from what the decoder gave and the proxy's picture; both alike in shape. Not clamped.
+
+        A change is added to the proxy; of light it is the logarithm of a gain, that brightness is multiplied with.
+        """
+        if self.config.draws != "change":
+            return decoded
+        if not self.config.autoencoder.light:
+            return proxy + decoded
+        return proxy + (proxy + 1) * torch.expm1(MOST_LOG_GAIN * torch.tanh(decoded / MOST_LOG_GAIN))
 
     @torch.no_grad()
     def draw_nothing(self) -> None:

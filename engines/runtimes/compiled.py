@@ -14,14 +14,13 @@ from types import MappingProxyType
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from engines.errors import EngineFault, EngineUnavailable
-from engines.graph import Clock, GraphSpec
-from engines.runtimes.base import Array, State
-from engines.runtimes.checks import check_inputs, check_slots, check_spec
-from engines.runtimes.fixed_frame import FixedFrame, FixedState
+from engines.graph import GraphSpec
+from engines.runtimes.base import Array
+from engines.runtimes.checks import check_spec
+from engines.runtimes.fixed_frame import FixedFrame, NetworkRuntime
 from engines.runtimes.torch_graph import (
     DTYPES,
     Graph,
@@ -39,7 +38,7 @@ from engines.runtimes.torch_graph import (
 JOINED: Mapping[str, bool] = MappingProxyType({"cpp.enable_concat_linear": True})
 
 
-class PackageRuntime:
+class PackageRuntime(NetworkRuntime):
     """A package of engines.build.compiled_package, on the CPU. See engines.runtimes.base.Runtime.
 
     The same code that CompiledRuntime makes, but made before: opened in a moment, and no compiler is needed.
@@ -51,38 +50,19 @@ class PackageRuntime:
     def __init__(self, path: Path, spec: GraphSpec, threads: int | None = None) -> None:
         """Raises EngineUnavailable where the package was made for another machine or another torch."""
         check_spec(spec)
-        self.spec = spec
+        self.spec, self._device, self._frame = spec, torch.device("cpu"), None
         self.threads = default_threads() if threads is None else threads
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                self._call: Callable[..., tuple[Tensor, ...]] = torch._inductor.aoti_load_package(str(path))
+                self._call = torch._inductor.aoti_load_package(str(path))
         except (RuntimeError, OSError) as error:
             raise EngineUnavailable(
                 f"{path.name} cannot be opened here ({error}): build it on this machine, vividstream engines build"
             ) from error
 
-    def init(self) -> State:
-        return TorchState(self.spec, torch.device("cpu"))
 
-    def reset(self, state: State, rows: tuple[int, ...] | None = None) -> None:
-        assert isinstance(state, TorchState)
-        state.reset(rows)
-
-    def run(
-        self, state: State, inputs: Mapping[str, Array], slots: Mapping[Clock, NDArray[np.int64]]
-    ) -> dict[str, Array]:
-        check_inputs(self.spec, inputs)
-        check_slots(self.spec, slots)
-        assert isinstance(state, TorchState)
-        use_threads(self.threads)
-        return run_on_cpu(self._call, self.spec, state, inputs, slots)
-
-    def close(self) -> None:
-        self._call = nn.Module()
-
-
-class CompiledRuntime:
+class CompiledRuntime(NetworkRuntime):
     """A graph module, compiled. See engines.runtimes.base.Runtime.
 
     CPU: Inductor writes C++ for it, weights frozen in; the first frame's work is done here, before a call needs it.
@@ -120,7 +100,7 @@ class CompiledRuntime:
             use_threads(self.threads)
         module, self.why_precision = prepared(graph, self._device, precision)
         self.spec = spec_of(module)
-        self._call: Callable[..., tuple[Tensor, ...]] = _compile(module, on_cpu, tuned) if fused else module
+        self._call = _compile(module, on_cpu, tuned) if fused else module
         self._frame = None if on_cpu else FixedFrame(self.spec, self._device, self._call, captured=True)
         self._warm_up()
 
@@ -143,34 +123,6 @@ class CompiledRuntime:
                 run_on_cpu(self._call, self.spec, state, zeros, {"window": rows, "recent": rows})
         except EngineFault as error:
             raise EngineUnavailable(f"{error}; use the runtime torch") from error
-
-    def init(self) -> State:
-        return TorchState(self.spec, self._device) if self._frame is None else self._frame.init()
-
-    def reset(self, state: State, rows: tuple[int, ...] | None = None) -> None:
-        assert isinstance(state, TorchState)
-        if isinstance(state, FixedState) and self._frame is not None:
-            self._frame.reset(state, rows)
-        else:
-            state.reset(rows)
-
-    def run(
-        self, state: State, inputs: Mapping[str, Array], slots: Mapping[Clock, NDArray[np.int64]]
-    ) -> dict[str, Array]:
-        check_inputs(self.spec, inputs)
-        check_slots(self.spec, slots)
-        if self._frame is not None:
-            assert isinstance(state, FixedState)
-            return self._frame.run(state, inputs, slots)
-        assert isinstance(state, TorchState)
-        use_threads(self.threads)
-        return run_on_cpu(self._call, self.spec, state, inputs, slots)
-
-    def close(self) -> None:
-        self._call = nn.Module()
-        self._frame = None
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
 
 
 def require_compiler() -> None:

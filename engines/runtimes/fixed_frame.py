@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from engines.errors import EngineFault
 from engines.graph import Clock, GraphSpec, TensorSpec
-from engines.runtimes.base import Array
-from engines.runtimes.checks import batch_of, check_finite, clocks_of
-from engines.runtimes.torch_graph import DTYPES, TorchState, check_results, rows_finite
+from engines.runtimes.base import Array, State
+from engines.runtimes.checks import batch_of, check_finite, check_inputs, check_slots, clocks_of
+from engines.runtimes.torch_graph import DTYPES, TorchState, check_results, rows_finite, run_on_cpu, use_threads
 
 WARM_UPS = 3
 
@@ -179,6 +179,47 @@ class FixedFrame:
                 state.replay()
                 state.replays += 1
             self._stream.synchronize()
+
+
+class NetworkRuntime:
+    """What every runtime of a torch network does with a frame. See engines.runtimes.base.Runtime.
+
+    On a CPU memories are written in place; elsewhere everything has a fixed address, in a `FixedFrame`.
+    """
+
+    spec: GraphSpec
+    threads: int
+    _device: torch.device
+    _call: Network
+    _frame: FixedFrame | None
+
+    def init(self) -> State:
+        return TorchState(self.spec, self._device) if self._frame is None else self._frame.init()
+
+    def reset(self, state: State, rows: tuple[int, ...] | None = None) -> None:
+        assert isinstance(state, TorchState)
+        if isinstance(state, FixedState) and self._frame is not None:
+            self._frame.reset(state, rows)
+        else:
+            state.reset(rows)
+
+    def run(
+        self, state: State, inputs: Mapping[str, Array], slots: Mapping[Clock, NDArray[np.int64]]
+    ) -> dict[str, Array]:
+        check_inputs(self.spec, inputs)
+        check_slots(self.spec, slots)
+        if self._frame is not None:
+            assert isinstance(state, FixedState)
+            return self._frame.run(state, inputs, slots)
+        assert isinstance(state, TorchState)
+        use_threads(self.threads)
+        return run_on_cpu(self._call, self.spec, state, inputs, slots)
+
+    def close(self) -> None:
+        self._call = nn.Module()
+        self._frame = None
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
 
 
 def write_slices(kept: Tensor, new: Tensor, axis: int, rows: Tensor, slots: Tensor, live: Tensor) -> None:

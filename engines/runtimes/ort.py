@@ -277,8 +277,15 @@ def _options(threads: int | None, spin_us: int) -> ort.SessionOptions:
     return options
 
 
+def _know_numbers() -> None:
+    """Opening a session makes this thread flush denormals, and NumPy would warn when it first measures its types."""
+    for dtype in (np.float32, np.float64):
+        np.finfo(dtype)
+
+
 def _open(path: Path, options: ort.SessionOptions, providers: list[Any]) -> ort.InferenceSession:
     """Raises EngineUnavailable where the provider did not start: ONNX Runtime itself would go on without it."""
+    _know_numbers()
     try:
         session = ort.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # onnxruntime raises a dozen unrelated types, none of them exported

@@ -5,6 +5,10 @@ copy of that crop; the region of the face is filled with one colour in another; 
 of the driver's crop, of the identity's tokens and of what it remembers; and the face is laid back into that very frame.
 
 One frame in, one frame out: no frame waits for another, so the crop that is pasted is the one that was cut.
+
+For a network that draws a change (decision 034) the proxy is drawn on the frame itself, at the frame's own sharpness
+and with all that surrounds a face. What the network is shown is cut from there, and only what it changed is added,
+within the face's new outline.
 """
 
 from __future__ import annotations
@@ -18,9 +22,10 @@ import numpy as np
 
 from engines.errors import EngineFault
 from engines.face.align import crop, crop_from_frame, moved
-from engines.face.paste import paste
+from engines.face.paste import paste, paste_change
 from engines.face.region import (
     Fill,
+    Reach,
     Region,
     covered_on_crop,
     face_region,
@@ -48,6 +53,7 @@ LOST_S = 1.0  # a face that was gone for longer begins anew
 RECENT = 2  # frames that the autoencoder's temporal branch looks back
 FILL: Fill = "mean"  # what stands where the face was, in the crop that the graph sees
 MOST_TOKENS = 4  # identities whose tokens are kept
+OUTLINE = Reach(sides_cm=0.3, up_cm=0.3)  # beyond the face's new outline: how far a change goes, fading in from there
 WARM_UP_FRAMES = 4  # the first compiles, the others are measured
 
 
@@ -139,7 +145,13 @@ class Latent:
         plan = self._proxy.plan(state.proxy, identity, inputs, settings)
         cropped = cropping.result()
         cutting = self._cutter.submit(self._own_crop, cropped, inputs, there)  # while it draws
-        rough = planes(rough_crop(self._proxy, state.proxy, plan, there, cropped))
+        changes = self._config.draws == "change"
+        if changes:
+            skin = self._proxy.skin(state.proxy, plan, inputs, settings)
+            self._proxy.lay(state.proxy, plan, inputs.rgb_HW3, onto_HW3, skin)
+            rough = planes(crop(onto_HW3, there, self._config.size_px))
+        else:
+            rough = planes(rough_crop(self._proxy, state.proxy, plan, there, cropped))
         inputs.lap("proxy")
         own = cutting.result()
         arrays = self._arrays(state, identity, settings, own, rough)
@@ -156,7 +168,11 @@ class Latent:
             state.frame = 0
             raise EngineFault(f"the engine {self.name} gave values that are no numbers; it begins anew")
         inputs.lap("graph")
-        paste(onto_HW3, outputs["face"][0], own.region.alpha_SS, there, self._cutter)
+        if changes:
+            alpha_SS = self._changed(plan, inputs, there)
+            paste_change(onto_HW3, outputs["face"][0], rough[0], alpha_SS, there, self._cutter)
+        else:
+            paste(onto_HW3, outputs["face"][0], own.region.alpha_SS, there, self._cutter)
         inputs.lap("paste")
         state.frame += 1
         state.drawn_s = inputs.captured_s
@@ -186,6 +202,11 @@ class Latent:
         else:
             driver = planes(own_SS3)
         return OwnCrop(driver, planes(small_picture(own_SS3, self._config.face_encoder.picture_px)), region)
+
+    def _changed(self, plan: Plan, inputs: Inputs, there: Floats) -> Floats:
+        """How solid a change is added, on the crop: all over the drawn face, less what stands in front of it."""
+        covered = covered_on_crop(inputs.occlusion, there, self._config.size_px)
+        return face_region(moved(plan.moved_px, there), self._config.size_px, covered, OUTLINE).alpha_SS
 
     def _arrays(
         self, state: LatentState, identity: Identity, settings: SwapSettings, own: OwnCrop, rough: Floats

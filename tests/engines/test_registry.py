@@ -35,8 +35,8 @@ def pool() -> Iterator[EnginePool]:
 
 @pytest.fixture
 def no_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A store in which nothing was built."""
-    monkeypatch.setattr(store, "default_store", lambda: tmp_path)
+    """A store in which nothing was built; being named, it is the only one."""
+    monkeypatch.setenv(store.STORE_VARIABLE, str(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["passthrough", "proxy"])

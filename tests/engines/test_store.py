@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from engines import golden, machine, store
@@ -84,9 +85,9 @@ def test_any_runtime_means_the_newest(store_copy: Path) -> None:
 
 def test_an_empty_store_says_which_command_builds(tmp_path: Path) -> None:
     with pytest.raises(EngineUnavailable) as caught:
-        store.find(Wanted("tiny", "ort", steps=2), tmp_path / "nothing")
+        store.find(Wanted("base", "ort", steps=2), tmp_path / "nothing")
     text = one_sentence(caught.value)
-    assert "vividstream engines build tiny --runtime ort --steps 2 --weights FILE" in text
+    assert "vividstream engines build base --runtime ort --steps 2 --weights FILE" in text
 
 
 def test_a_wrong_name_gets_the_nearest_one(built_store: Path) -> None:
@@ -328,3 +329,86 @@ def test_finding_an_engine_imports_nothing_heavy(built_store: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"
+
+
+# ---- portable engines, and those that come with the package
+
+
+def portable(entry: Entry, **more: Any) -> Entry:
+    """The engine as `--portable` builds it."""
+    return rewritten(entry, with_key(machine=Machine(), versions={}, **more))
+
+
+def test_a_portable_engine_fits_every_machine_and_version(store_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = portable(store.find(SMALL_ORT, store_copy))
+    monkeypatch.setattr(store, "versions_of", lambda runtime: {"onnxruntime": "99.0"})
+    monkeypatch.setattr(store, "this_machine", lambda device: Machine(system="Plan9 mips", cpu="none"))
+    assert store.find(SMALL_ORT, store_copy).key == entry.key
+    store.load(entry, threads=1).close()
+
+
+def test_a_portable_engine_that_draws_wrongly_here_is_refused(store_copy: Path) -> None:
+    """What stands in for the bindings: the numbers that it has to give."""
+    entry = store.find(SMALL_ORT, store_copy)
+    path = entry.folder / GOLDEN
+    tensors = load_file(path)
+    tensors["step/out/0/face"] = tensors["step/out/0/face"] + np.float32(0.01)
+    with safe_open(path, "np") as file:
+        save_file(tensors, path, file.metadata())
+    with pytest.raises(EngineRefused, match="wrong numbers here: step: face of frame 0"):
+        store.load(portable(rewritten(entry, with_file(entry, GOLDEN))), threads=1)
+
+
+def test_8_bits_need_a_processor_that_sums_them(store_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = portable(store.find(SMALL_ORT, store_copy), precision="int8")
+    monkeypatch.setattr(machine, "cpu_features", lambda: "avx512_vnni")
+    assert store.find(replace(SMALL_ORT, precision="int8"), store_copy).key == entry.key
+    for module in (machine, store):
+        monkeypatch.setattr(module, "cpu_features", lambda: "avx2 avx512f")
+    with pytest.raises(EngineRefused, match=r"has no instruction for it \(avx2 avx512f\)") as caught:
+        store.find(replace(SMALL_ORT, precision="int8"), store_copy)
+    one_sentence(caught.value)
+
+
+@pytest.fixture
+def package(store_copy: Path, small_weights: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An engine and its weights come with the package; this person's own store is empty."""
+    monkeypatch.delenv(store.STORE_VARIABLE, raising=False)
+    monkeypatch.setattr(store, "SHIPPED", store_copy)
+    monkeypatch.setattr(store, "default_store", lambda: store_copy.parent / "own")
+    shutil.copy(small_weights, store_copy / "small.safetensors")
+    for entry in store.entries(store_copy)[0]:
+        of = entry.manifest.weights.model_copy(update={"source": store.OF_THE_PACKAGE})
+        rewritten(entry, lambda manifest, of=of: manifest.model_copy(update={"weights": of}))  # type: ignore[misc]
+    return store_copy
+
+
+def test_what_came_with_the_package_is_found_after_ones_own(package: Path, built_store: Path) -> None:
+    assert store.find(SMALL_ORT).folder.parent == package
+    shutil.copytree(built_store, store.default_store())
+    assert store.find(SMALL_ORT).folder.parent == store.default_store()
+    assert len(store.entries()[0]) == 4
+
+
+def test_a_store_that_is_named_is_the_only_one(package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(store.STORE_VARIABLE, str(tmp_path / "own"))
+    with pytest.raises(EngineUnavailable, match='no engine "small" is built'):
+        store.find(SMALL_ORT)
+    assert store.entries() == ([], [])
+
+
+def test_the_command_that_builds_another_form_needs_no_weights_then(package: Path) -> None:
+    with pytest.raises(EngineRefused) as caught:
+        store.find(Wanted("small", "compiled"))
+    assert "build it: `vividstream engines build small --runtime compiled --precision float32" in str(caught.value)
+    assert "--weights" not in str(caught.value)
+
+
+def test_damage_to_what_came_with_the_package_asks_for_a_new_installation(package: Path) -> None:
+    entry = store.find(SMALL_ORT)
+    path = entry.folder / "step.onnx"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(EngineRefused, match="came with vividstream: install that again"):
+        store.load(entry)
+    (entry.folder / MANIFEST).write_text("{}", encoding="utf-8")
+    assert [str(one).rpartition("; ")[2] for one in store.entries()[1]] == ["install vividstream again"]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from engines.enroll import face_finder
+from engines.enrolment import face_finder
 from engines.errors import EngineFault
 from engines.face.align import crop
 from engines.face.five_points import Template, template_crop

@@ -27,6 +27,7 @@ from engines.build.tables import manifest_text
 from engines.build.verify import verify
 from engines.engine_manifest import key_of, read_manifest
 from engines.errors import EngineRefused, NoRoom, NotBuilt, SettingError, StoreBusy, UnknownEngine, WeightsError
+from engines.machine import Machine
 from engines.models.config import SwapperConfig
 from engines.models.swapper import Swapper
 from engines.store import Entry, Wanted
@@ -57,6 +58,25 @@ def test_a_build_says_what_it_does_and_what_it_needs(tmp_path: Path, small_weigh
     assert f"as on {entry.manifest.created[:10]}" in again[0]
     assert again[-1] == "this engine is there already; --rebuild builds it again"
     assert built_names(tmp_path) == [entry.key]
+
+
+def test_a_portable_engine_is_bound_to_nothing(tmp_path: Path, small_weights: Path) -> None:
+    key = build(settings(tmp_path, small_weights, runtime="ort", portable=True), lambda line: None).manifest.key
+    assert (key.machine, key.versions) == (Machine(), {})
+    for runtime in ("torch", "compiled"):
+        with pytest.raises(NotBuilt, match="--portable is for --runtime ort"):
+            build(settings(tmp_path, small_weights, runtime=runtime, portable=True), lambda line: None)
+
+
+def test_weights_that_came_with_the_package_need_not_be_named(
+    tmp_path: Path, small_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SettingError, match='no trained weights of "small" come with vividstream'):
+        settings(tmp_path, None)
+    monkeypatch.setattr(store, "SHIPPED", small_weights.parent)
+    entry = build(settings(tmp_path, None), lambda line: None)
+    assert entry.manifest.weights.source == "shipped"
+    assert "--weights" not in store.rebuild_command(entry.manifest)
 
 
 def test_the_manifest_has_everything(built_store: Path) -> None:

@@ -54,7 +54,7 @@ def test_list_as_json(capsys: pytest.CaptureFixture[str], built_store: Path) -> 
 def test_an_empty_store_tells_how_to_begin(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     _, out, _ = run(capsys, "list", "--store", str(tmp_path))
     assert f"no engine is built in {tmp_path}; `vividstream engines build --help` says how" in out
-    assert "build it: `vividstream engines build tiny --weights FILE`" in out
+    assert "build it: `vividstream engines build base --weights FILE`" in out
     for arguments in (("verify",), ("prune",)):
         status, out, _ = run(capsys, *arguments, "--store", str(tmp_path / "nowhere"))
         assert status == 0
@@ -119,7 +119,7 @@ def test_prune_removes_what_it_is_told(capsys: pytest.CaptureFixture[str], store
         (("lst",), 2, "Did you mean 'list'?"),
         (("build",), 2, "Missing argument 'NAME'"),
         (("build", "tinny", "--random-weights", "0"), 1, 'no preset "tinny"; did you mean "tiny"?'),
-        (("build", "tiny"), 1, "give either --weights FILE or --random-weights SEED"),
+        (("build", "base"), 1, 'no trained weights of "base" come with vividstream: give --weights FILE'),
         (("build", "tiny", "--weights", "/nowhere.safetensors"), 1, "/nowhere.safetensors: no such file"),
         (("build", "tiny", "--runtime", "tensort"), 2, "'tensort' is not one of"),
         (("build", "tiny", "--random-weights", "0", "--size", "100"), 1, 'setting "size"'),

@@ -18,14 +18,14 @@ from engines.build.builder import build
 from engines.build.tables import manifest_text
 from engines.build.verify import verify
 from engines.errors import EngineRefused, EngineUnavailable, NotBuilt
-from engines.machine import cpu_features
+from engines.machine import cpu_features, multiplies_8_bits
 from engines.runtimes.choose import open_runtime
 from engines.settings import SwapSettings
 from engines.store import Wanted
 from engines.swappers.latent_graphs import open_graphs, random_from_code
 from tests.engines.small_engine import settings
 
-EIGHT_BIT = set(cpu_features().split()) & set(quantise.EIGHT_BIT)
+EIGHT_BIT = multiplies_8_bits()
 NEEDS_VNNI = pytest.mark.skipif(not EIGHT_BIT, reason="this processor has no instructions for 8 bits")
 LOOSE = golden.FACE_LIMITS.model_copy(update={"rms": 60.0, "most": 200.0, "colour": 90.0, "tone": 60.0, "growth": 9.0})
 
@@ -102,7 +102,8 @@ def test_a_build_in_8_bits_passes_its_gate_or_is_not_kept(
 def test_a_processor_without_the_instructions_is_told(
     tmp_path: Path, small_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quantise, "cpu_features", lambda: "avx2 avx512f")
+    for module in ("engines.machine", "engines.build.quantise"):
+        monkeypatch.setattr(f"{module}.cpu_features", lambda: "avx2 avx512f")
     with pytest.raises(NotBuilt, match="avx512_vnni, avx_vnni, asimddp, and this one has avx2 avx512f"):
         build(settings(tmp_path, small_weights, runtime="ort", precision="int8"), lambda line: None)
 

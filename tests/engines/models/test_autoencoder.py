@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import pytest
 import torch
@@ -250,3 +251,19 @@ def test_a_gpu_gives_the_same(config: AutoencoderConfig, dtype: torch.dtype, mos
     ):
         assert ours.isfinite().all()
         assert close(ours.float().cpu(), expected) < most
+
+
+@pytest.mark.parametrize(("name", "own_px"), [("conv_out", 4), ("gain", 8)])
+@pytest.mark.parametrize("light_px", [4, 8, 16])
+def test_light_has_no_detail(name: str, own_px: int, light_px: Literal[4, 8, 16]) -> None:
+    """One colour for each square, no finer than what a layer gives; from centre to centre nothing but a slope."""
+    latents = torch.randn(1, TINY.latent_channels, 4, 4, generator=torch.Generator().manual_seed(2))
+    light = built(TINY.model_copy(update={"light": light_px}))
+    other = light.get_submodule(f"decoder.{'gain' if name == 'conv_out' else 'conv_out'}")
+    for weight in other.parameters():
+        weight.zero_()
+    log_gain, side_px = light.decode(latents, still=True), max(own_px, light_px)
+    assert log_gain.shape == built(TINY).decode(latents, still=True).shape == (1, 3, 32, 32)
+    assert log_gain.std() > 0.01
+    between = log_gain[..., side_px // 2 : -side_px // 2].reshape(1, 3, 32, -1, side_px)
+    assert between.diff(n=2, dim=-1).abs().max() < 1e-5

@@ -46,7 +46,7 @@ class FixedOnCpu(TorchRuntime):
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__(module, precision="float32", threads=1)
-        self._frame = FixedFrame(self.spec, open_device("cpu"), self._module)
+        self._frame = FixedFrame(self.spec, open_device("cpu"), self._call)
 
 
 class TensorrtOnCpu(TensorrtRuntime):

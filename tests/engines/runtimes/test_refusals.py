@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -50,6 +51,16 @@ def onnx_file(graph: RingGraph, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def test_without_a_gpu_the_extra_is_named(runtime: type[TorchRuntime], graph: RingGraph) -> None:
     with pytest.raises(EngineUnavailable, match=r"no CUDA device.*pip install vividstream\[gpu\]"):
         runtime(graph, device="cuda")
+
+
+def test_numpy_has_nothing_to_say_of_flushed_denormals(onnx_file: Path) -> None:
+    code = (
+        "import numpy; from pathlib import Path; from engines.runtimes import ort\n"
+        f"session = ort._open(Path({str(onnx_file)!r}), ort._options(1, 0), ['CPUExecutionProvider'])\n"
+        "print(numpy.finfo(numpy.float64).smallest_subnormal)"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() != "0.0"
 
 
 def test_an_unknown_device_is_refused() -> None:

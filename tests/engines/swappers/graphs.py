@@ -72,16 +72,17 @@ def swapper(config: SwapperConfig, seed: int = 1) -> Swapper:
 
 
 class Echo(nn.Module):
-    """The proxy's picture, unchanged: what is seen then is crop and paste alone."""
+    """The proxy's picture, unchanged or brighter by so much: what is seen then is crop and paste alone."""
 
-    def __init__(self, config: SwapperConfig, batch: int = 1) -> None:
+    def __init__(self, config: SwapperConfig, batch: int = 1, brighter: float = 0.0) -> None:
         super().__init__()
+        self.brighter = brighter
         step = SwapStep(swapper(small_config(config.size_px)), batch)
         self.spec = GraphSpec("echo", step.spec.inputs, step.spec.outputs)
 
     def forward(self, masked: Tensor, proxy: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
         latent = torch.zeros(self.spec.outputs[1].shape)
-        return (proxy.clone(), latent)
+        return (proxy + self.brighter, latent)
 
 
 class Faulty(TorchRuntime):
@@ -136,7 +137,7 @@ def small_engine(config: SwapperConfig | None = None, **how: object) -> Latent:
     return Latent("tiny", shared(config or small_config(), **how))  # type: ignore[arg-type]
 
 
-def echo_engine(size_px: int) -> Latent:
-    """An engine that returns the proxy's picture, at any size."""
-    config = small_config(size_px)
-    return Latent("tiny", shared(config, lambda: Echo(config)))
+def echo_engine(size_px: int, draws: Literal["face", "change"] = "face", brighter: float = 0.0) -> Latent:
+    """An engine that returns the proxy's picture, at any size, or makes it brighter by so much of -1..1."""
+    config = small_config(size_px).model_copy(update={"draws": draws})
+    return Latent("tiny", shared(config, lambda: Echo(config, brighter=brighter)))

@@ -395,3 +395,54 @@ def test_landmarks_that_are_no_numbers_are_refused(engine: Latent) -> None:
         engine.draw(fresh(engine), None, seen(0), PLAIN, FRAMES[0].copy())
     with pytest.raises(EngineFault, match="its own state"):
         engine.draw(Proxy().init(), WORN, seen(0), PLAIN, FRAMES[0].copy())
+
+
+# ---- a network that draws a change
+
+
+def by_proxy(number: int) -> Rgb:
+    proxy = Proxy()
+    onto = FRAMES[number].copy()
+    proxy.draw(proxy.init(), WORN, seen(number), PLAIN, onto)
+    proxy.close()
+    return onto
+
+
+def by_change(number: int, brighter: float, occlusion: Occlusion | None = None) -> Rgb:
+    engine = echo_engine(128, "change", brighter)
+    made = draw(engine, fresh(engine), seen(number, occlusion))
+    engine.close()
+    engine._shared.close()
+    return made
+
+
+def test_no_change_is_the_proxy_of_the_frame_to_the_bit() -> None:
+    """At the frame's own sharpness, and outside of the region too, where the proxy has toned skin and moved the jaw."""
+    np.testing.assert_array_equal(by_change(3, 0.0), by_proxy(3))
+
+
+def test_a_change_is_added_within_the_new_outline_and_nowhere_else() -> None:
+    gained = by_change(3, 0.2).astype(int) - by_proxy(3)
+    proxy = Proxy()
+    moved_px = proxy.plan(proxy.init(), WORN, seen(3), PLAIN).moved_px
+    proxy.close()
+    middle = moved_px[[1, 50, 280], :2].round().astype(int)  # nose and cheeks
+    assert gained[middle[:, 1], middle[:, 0]] == pytest.approx(np.full((3, 3), 25.5), abs=1.0)
+    height, width = gained.shape[:2]
+    mesh = np.zeros((height, width), bool)
+    rows, columns = np.clip(moved_px[:468, [1, 0]].round().astype(int).T, 0, np.array([[height - 1], [width - 1]]))
+    mesh[rows, columns] = True
+    away_px = np.asarray(ndimage.distance_transform_edt(~ndimage.binary_closing(mesh, iterations=40)))
+    assert not gained[away_px > 8].any(), "0.3 cm are 4 pixels here"
+
+
+def test_what_stands_in_front_is_changed_as_little_as_it_is_covered() -> None:
+    size = 64
+    covered = np.zeros((size, size), np.uint8)
+    covered[size // 2 :] = 255
+    height, width = FRAMES[3].shape[:2]
+    into = np.array([[size / width, 0, 0], [0, size / height, 0]], np.float32)
+    lower = np.s_[height // 2 + 8 :]
+    made = by_change(3, 0.4, Occlusion(covered, into, 0.5))
+    np.testing.assert_array_equal(made[lower], FRAMES[3][lower])
+    assert (made[: height // 2 - 8] != FRAMES[3][: height // 2 - 8]).any()
