@@ -3,7 +3,7 @@
 A score is a sum over chips, sign times what the picture holds there, over the root of the sum of squares of what it
 holds there. The signs are as good as thrown with a coin, and no unmarked picture was made with them in mind; so,
 whatever the picture, and whatever was done to it before the signs were looked at, such a sum exceeds t no more often
-than 3.178 times as often as a Gaussian does:
+than 3.179 times as often as a Gaussian does (two equal chips are all of it: above the root of 2 one in four times):
 
     V. Bentkus, D. Dzindzalieta, "A tight Gaussian bound for weighted sums of Rademacher random variables"
     (Bernoulli 21, 2015), theorem 1.1.
@@ -19,7 +19,7 @@ import math
 from engines.marks.pattern import CHIPS, SYNC_CHIPS
 from engines.marks.payload import PAYLOAD_BITS
 
-BOUND_LOG10 = math.log10(3.178)
+BOUND_LOG10 = -math.log10(2 * math.erfc(1))  # one over four Gaussian tails at the root of 2
 WORDS_LOG10 = PAYLOAD_BITS * math.log10(2)
 # To be marked: by known chips, the code or both together; where an uncropped mark lies or anywhere, on the mean of all
 # frames or on what stands still, or in turned frames. Each way is given an equal share of the alarm.
