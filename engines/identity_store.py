@@ -7,6 +7,7 @@ was signed, or whose consent has ended, is not loaded.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -18,12 +19,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from platformdirs import user_data_path
 from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save as to_bytes
 
 from engines.errors import ConsentEnded, ConsentMissing, IdentityError, NotGenuine, SettingError, nearest
 from engines.identity import ATLAS_PX, Identity, Manifest
+from engines.identity_list import BUILT_IN, SUFFIX, check_name, default_directory, identity_names, names_in
 from engines.trust.agreement import Agreement
 from engines.trust.key import LocalKey, local_key
 from engines.trust.lists import of_before, withdrawn
@@ -32,11 +33,7 @@ from engines.trust.seal import BLANK, is_whole, seal
 from engines.types import SKIN_LANDMARKS
 
 UNSIGNED, FORMAT = 1, 2
-SUFFIX = ".safetensors"
-BUILT_IN = Path(__file__).with_name("personas")
 MOST_BYTES = 16_000_000
-MOST_CHARACTERS = 64
-MOST_NAME_BYTES = 200  # file systems end at 255 with the suffix and a temporary file's additions
 PORTRAIT_PX = 256
 TENSORS: Mapping[str, tuple[str, tuple[int, ...]]] = {
     "albedo_AA3": ("U8", (ATLAS_PX, ATLAS_PX, 3)),
@@ -46,29 +43,8 @@ TENSORS: Mapping[str, tuple[str, tuple[int, ...]]] = {
     "portrait_PP3": ("U8", (PORTRAIT_PX, PORTRAIT_PX, 3)),
 }
 _DTYPES = {"U8": np.uint8, "F32": np.float32}
-_DEVICE_NAMES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
 
 log = logging.getLogger(__name__)
-
-
-def check_name(name: str) -> str:
-    """The name in Unicode's composed form: letters of any script, digits, and spaces, `-`, `_`, `.` between them.
-
-    It becomes a file name, so nothing that means something to a file system passes. Raises IdentityError.
-    """
-    composed = unicodedata.normalize("NFC", name)
-    shown = ascii(composed) if not composed.isprintable() else f'"{composed}"'
-    if not composed:
-        raise IdentityError("an identity needs a name")
-    if len(composed) > MOST_CHARACTERS or len(composed.encode(errors="replace")) > MOST_NAME_BYTES:
-        raise IdentityError(f"identity {shown[:40]}...: a name has at most {MOST_CHARACTERS} characters")
-    kinds = [unicodedata.category(character)[0] for character in composed]  # L letters, M their marks, N digits
-    inside = all(kind in "LMN" or character in " -_." for kind, character in zip(kinds, composed, strict=True))
-    if not inside or kinds[0] not in "LN" or kinds[-1] not in "LMN":
-        raise IdentityError(f"identity {shown}: a name is letters and digits, with spaces, - _ . between them")
-    if composed.split(".")[0].lower() in _DEVICE_NAMES:
-        raise IdentityError(f"identity {shown}: some systems keep this name for a device")
-    return composed
 
 
 def read_identity(path: Path) -> Identity:
@@ -158,7 +134,9 @@ def write_identity(path: Path, identity: Identity, key: LocalKey | None = None) 
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, data)
     except OSError as error:
-        raise IdentityError(f"{path}: cannot be written: {error.strerror or error}") from error
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        hint = "" if full else "; let this user write to the folder, or name another (--identities-dir)"
+        raise IdentityError(f"{path}: cannot be written: {error.strerror or error}{hint}") from error
 
 
 def identity_bytes(path: Path, identity: Identity, key: LocalKey | None) -> bytes:
@@ -175,11 +153,6 @@ def identity_bytes(path: Path, identity: Identity, key: LocalKey | None) -> byte
         return to_bytes(arrays, {"manifest": manifest.model_dump_json(exclude={"agreement", "signed_by"})})
     manifest = identity.manifest.model_copy(update={"format": FORMAT, "signed_by": key.public})
     return seal(to_bytes(arrays, {"manifest": manifest.model_dump_json(), "signature": BLANK}), key)
-
-
-def default_directory() -> Path:
-    """Where a person's own identities lie unless told otherwise."""
-    return user_data_path("vividstream", appauthor=False) / "identities"
 
 
 class IdentityStore:
@@ -206,10 +179,10 @@ class IdentityStore:
 
     def names(self) -> tuple[str, ...]:
         """All identities that can be loaded by name, sorted, built-in ones included."""
-        return tuple(sorted({*self.built_in(), *_names_in(self.directory)}))
+        return identity_names(self.directory)
 
     def built_in(self) -> tuple[str, ...]:
-        return tuple(sorted(_names_in(BUILT_IN)))
+        return tuple(sorted(names_in(BUILT_IN)))
 
     def load(self, name: str) -> Identity:
         """The identity, if it may be worn.
@@ -330,7 +303,7 @@ class IdentityStore:
         try:
             path.unlink()
         except FileNotFoundError as error:
-            own = sorted(_names_in(self.directory))
+            own = sorted(names_in(self.directory))
             raise IdentityError(f'no identity "{name}"; {nearest(name, own) if own else "none is enrolled"}') from error
         except OSError as error:
             raise IdentityError(f"{path}: cannot be deleted: {error.strerror or error}") from error
@@ -342,29 +315,11 @@ class IdentityStore:
         return self.directory / f"{composed}{SUFFIX}"
 
 
-def _names_in(folder: Path) -> set[str]:
-    """Names of the identity files in a folder; files whose names no identity can have are passed over."""
-    try:
-        stems = [path.stem for path in folder.iterdir() if path.suffix == SUFFIX and path.is_file()]
-    except (FileNotFoundError, NotADirectoryError):
-        return set()
-    except OSError as error:
-        raise IdentityError(f"{folder}: {error.strerror or error}") from error
-    return {stem for stem in stems if _is_name(stem)}
-
-
 def _unsigned_in(folder: Path) -> Iterator[tuple[str, str]]:
     """Names and sha256 of the unsigned identity files in a folder; what cannot be read is passed over."""
-    for name in sorted(_names_in(folder)):
+    for name in sorted(names_in(folder)):
         path = folder / f"{name}{SUFFIX}"
         with suppress(IdentityError):
             data = _bytes_of(path)
             if parse_identity(path, data).manifest.format == UNSIGNED:
                 yield name, hashlib.sha256(data).hexdigest()
-
-
-def _is_name(stem: str) -> bool:
-    try:
-        return check_name(stem) == stem
-    except IdentityError:
-        return False

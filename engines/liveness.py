@@ -14,7 +14,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from engines.enroll import face_finder, scaled_down
+from engines.enrolment import face_finder, scaled_down
 from engines.errors import UnsuitablePhoto
 from engines.face.appearance import Appearance, appearance, difference
 from engines.face.mesh import INNER_LIPS, Pose
@@ -42,7 +42,7 @@ LEAST_SEEN = 0.8  # share of pictures in which the face is found
 MOUTH_MOVES = 4  # openings: five words have more syllables than that
 LEAST_OPENING_CM = 0.25  # between closed and open, in the face's own measure
 LOOKS = 12  # pictures by which the person is compared, facing the camera
-OTHER_PERSON = 1.45  # as between photos, see engines.enroll
+OTHER_PERSON = 1.45  # as between photos, see engines.enrolment
 
 
 class Challenge(StrictModel):

@@ -24,6 +24,8 @@ CPU_FEATURES = (
     "asimd", "asimddp", "bf16", "sve",
 )  # fmt: skip
 
+EIGHT_BIT = ("avx512_vnni", "avx_vnni", "asimddp")  # instructions that multiply 8 bits and add without overflow
+
 LIBRARIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "torch": ("torch",),
@@ -37,7 +39,7 @@ LIBRARIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 class Machine(StrictModel):
     """The part of a machine that a built engine is bound to. Empty and 0: not bound to it, or not there."""
 
-    system: str  # "Linux x86_64"
+    system: str = ""  # "Linux x86_64"
     cpu: str = ""  # "avx2 avx512f": instruction sets
     gpu: str = ""  # "NVIDIA H200"
     sm: str = ""  # "9.0"
@@ -79,6 +81,11 @@ def cpu_features() -> str:
         return platform.processor() or platform.machine()
     words = next((line.split(":", 1)[1].split() for line in lines if line.startswith(("flags", "Features"))), [])
     return " ".join(name for name in CPU_FEATURES if name in words) or platform.machine()
+
+
+def multiplies_8_bits() -> bool:
+    """Whether this processor sums products of 8 bits exactly: without such an instruction sums overflow in silence."""
+    return bool(set(cpu_features().split()) & set(EIGHT_BIT))
 
 
 def find_gpu(index: int = 0) -> Gpu | None:

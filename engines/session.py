@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import date
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +16,7 @@ from engines.errors import EngineFault, SettingError, VividError
 from engines.identity import Identity
 from engines.marks.invisible import Marker
 from engines.marks.label import Corner, draw_label, free_corner
-from engines.marks.own import own_payload
+from engines.marks.own import marker_on, own_payload, utc_today
 from engines.pool import EnginePool
 from engines.settings import SwapSettings
 from engines.standby import blurred_scene, hide_face
@@ -23,7 +25,8 @@ from engines.types import Box, Rgb, Status, StepResult, TrackedFace, Tracking
 
 if TYPE_CHECKING:
     from engines.face.occlusion import Occluder, OcclusionState
-    from engines.face.track import Begun, FaceTracker, TrackState
+    from engines.face.people import TrackState
+    from engines.face.track import Begun, FaceTracker
 
 LEAST_SIDE_PX, MOST_SIDE_PX = 16, 8192
 FORGET_S = 1.0  # a person who is not seen for longer is drawn as somebody new
@@ -70,9 +73,14 @@ class Session:
     """
 
     def __init__(
-        self, settings: SwapSettings, identity: Identity | None = None, pool: EnginePool | None = None
+        self,
+        settings: SwapSettings,
+        identity: Identity | None = None,
+        pool: EnginePool | None = None,
+        today: Callable[[], date] = utc_today,
     ) -> None:
         self.settings = settings
+        self._today = today
         self.engine, self.why = registry.choose(settings.engine)
         self._pool = EnginePool() if pool is None else pool
         self._owns_pool = pool is None
@@ -268,6 +276,7 @@ class Session:
         if self.settings.label:
             draw_label(picture, corner, self.settings.label_style, self.settings.label_language)
         if self.marker is not None and (self._drawer.needs_face or self.settings.label):
+            self.marker = marker_on(self._today(), self.marker)  # a call goes on past midnight
             self.marker.apply(picture)
 
 

@@ -6,18 +6,17 @@ import json
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from engines import registry, store
 from engines.errors import MediaError, SettingError
-from engines.identity_store import IdentityStore
 from engines.registry import LEARNED
 from engines.settings import SwapSettings
-from engines.types import Rgb
+
+if TYPE_CHECKING:
+    from engines.types import Rgb
 
 WEARER, WORN = "amara", "henrik"  # two of the built-in people who do not exist
 PUPPET_FRAMES = 50
@@ -70,6 +69,7 @@ def bench_command(
     from engines.bench.measure import measure
     from engines.bench.peak import measure_peaks
     from engines.bench.report import as_text, facts_of, machine_facts
+    from engines.identity_store import IdentityStore
 
     common = {"device": device, "precision": precision, "steps": steps}
     subjects = [_subject(name, random_weights, common) for name in engines or _all_here(random_weights)]
@@ -92,7 +92,7 @@ def bench_command(
 
 def _all_here(random_weights: bool) -> list[str]:
     """Every engine that can run here: geometry, those built, and with random weights those that torch runs."""
-    whole, _ = store.entries(store.default_store())
+    whole, _ = store.entries()
     keys = [entry.manifest.key for entry in whole]
     built = [f"{key.name}:{key.runtime}" + (":int8" if key.precision == "int8" else "") for key in keys]
     drawn = ["tiny:torch"] if random_weights and find_spec("torch") else []
@@ -137,6 +137,7 @@ def _precision(settings: SwapSettings, runtime: str) -> str:
 def _film(folder: Path | None, size: str, fps: float) -> list[Rgb]:
     """The pictures to step over: uint8 [H, W, 3], all of one size."""
     from engines.bench.puppet import Puppet
+    from engines.identity_store import IdentityStore
 
     width_px, height_px = _size(size)
     if folder is None:
@@ -148,6 +149,9 @@ def _film(folder: Path | None, size: str, fps: float) -> list[Rgb]:
 
 
 def _read(path: Path, width_px: int, height_px: int) -> Rgb:
+    import numpy as np
+    from PIL import Image, UnidentifiedImageError
+
     try:
         with Image.open(path) as image:
             return np.array(image.convert("RGB").resize((width_px, height_px), Image.Resampling.BICUBIC))

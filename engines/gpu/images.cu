@@ -225,16 +225,51 @@ extern "C" __global__ void sampled_picture(const u8 *crop, int size, int small, 
         out[c * small * small + y * small + x] = sampled(crop, s, size, c) * (1.0f / 127.5f) - 1.0f;
 }
 
+// One over the brightness of each cell of the frame, of each colour (engines.marks.invisible): whole numbers in
+// [down, across, 3], one thread a cell.
+extern "C" __global__ void mark_surroundings(const u8 *rgb, int rows, int columns, int cell, float *inverses) {
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    int j = blockIdx.y * blockDim.y + threadIdx.y;
+    int across = (columns + cell - 1) / cell, down = (rows + cell - 1) / cell;
+    if (i >= across || j >= down) return;
+    unsigned sums[3] = {0, 0, 0}, count = 0;
+    for (int y = j * cell; y < (j + 1) * cell && y < rows; y += 4)
+        for (int x = i * cell; x < (i + 1) * cell && x < columns; x++, count++)
+            for (int c = 0; c < 3; c++) sums[c] += rgb[3 * (y * columns + x) + c];
+    for (int c = 0; c < 3; c++) {
+        unsigned lifted = sums[c] + 4 * count;
+        inverses[3 * (j * across + i) + c] = (float)((2 * 11776 * count + lifted) / (2 * lifted));
+    }
+}
+
+// Of a pixel, along one side: the cell before it (-1 at first), and in sixteenths how far it lies on the way to the next.
+__device__ __forceinline__ int cell_before(int place, int cell, int *share) {
+    int at = 2 * place + 1 - cell, before = (at + 2 * cell) / (2 * cell) - 1;
+    *share = 16 * (at - 2 * cell * before) / (2 * cell);
+    return before;
+}
+
 // The invisible mark (engines.marks.invisible): what is added to each pixel's colours in sixteenths of a step, [rows,
-// columns], 128 for nothing; less where a colour is nearly black; dithered.
-extern "C" __global__ void add_mark(u8 *rgb, int rows, int columns, const u8 *field) {
+// columns], 128 for nothing; less where a colour is nearly black or brighter than its surroundings; dithered.
+extern "C" __global__ void add_mark(u8 *rgb, int rows, int columns, int cell, const float *inverses, const u8 *field) {
     const int bayer[16] = {0, 8, 2, 10, 12, 4, 14, 6, 3, 11, 1, 9, 15, 7, 13, 5};
     int x = blockIdx.x * blockDim.x + threadIdx.x;
     int y = blockIdx.y * blockDim.y + threadIdx.y;
     if (x >= columns || y >= rows) return;
+    int down = (rows + cell - 1) / cell, across = (columns + cell - 1) / cell, to_right, to_below;
+    int left = cell_before(x, cell, &to_right), upper = cell_before(y, cell, &to_below);
+    int right = left + 1 < across ? left + 1 : across - 1, lower = upper + 1 < down ? upper + 1 : down - 1;
+    left = left < 0 ? 0 : left;
+    upper = upper < 0 ? 0 : upper;
     int at = y * columns + x, full = field[at] - 128, threshold = 16 * bayer[4 * (y % 4) + x % 4] + 8;
     for (int c = 0; c < 3; c++) {
-        int before = rgb[3 * at + c], share = before + 2 < 16 ? before + 2 : 16;
+        const float *above = inverses + 3 * upper * across + c, *below = inverses + 3 * lower * across + c;
+        int over_it = ((int)above[3 * left] * (16 - to_right) + (int)above[3 * right] * to_right + 8) / 16;
+        int under_it = ((int)below[3 * left] * (16 - to_right) + (int)below[3 * right] * to_right + 8) / 16;
+        unsigned inverse = over_it * (16 - to_below) + under_it * to_below;
+        int before = rgb[3 * at + c], even = 27 - (int)(4u * (before + 4) * inverse >> 16);
+        even = even < 8 ? 8 : even > 20 ? 20 : even;
+        int share = before + 2 < even ? before + 2 : even;
         int value = before + ((full * share + threshold) >> 8);
         rgb[3 * at + c] = (u8)(value < 0 ? 0 : value > 255 ? 255 : value);
     }

@@ -16,7 +16,7 @@ from engines.face.paste import FINER
 from engines.face.region import FEATHER_CM, Fill, composed, hull_sides
 from engines.gpu.colour import Standard, rgb_from_yuv_matrix
 from engines.gpu.device import Device, DeviceArray
-from engines.marks.invisible import field_of
+from engines.marks.invisible import cell_px, field_of
 from engines.marks.label import label_plate
 from engines.marks.payload import Payload
 from engines.types import Floats, Mask, Occlusion, Rgb
@@ -71,9 +71,12 @@ class GpuImages:
         device.upload(self._plate, plate)
 
         self._mark: DeviceArray | None = None
+        self._cell = cell_px(height_px, width_px)
+        self._cells = -(-height_px // self._cell), -(-width_px // self._cell)
+        self._surroundings = empty((*self._cells, 3), "float32")
 
     def mark_with(self, payload: Payload) -> None:
-        """From now on every finished picture carries the invisible mark. One upload; then one launch a picture."""
+        """From now on every finished picture carries the invisible mark. One upload; then two launches a picture."""
         field = field_of(payload, self._rows, self._columns)
         self._mark = self._device.empty(field.shape, "uint8")
         self._device.upload(self._mark, (field.astype(np.int16) + 128).astype(np.uint8))
@@ -193,7 +196,9 @@ class GpuImages:
         pasted = (self._frame, self._rows, self._columns, self._pyramid[self._level], size >> self._level, there)
         device.launch("paste_and_label", self._columns, self._rows, (*pasted, *plate))
         if self._mark is not None:
-            device.launch("add_mark", self._columns, self._rows, (self._frame, self._rows, self._columns, self._mark))
+            frame = (self._frame, self._rows, self._columns, self._cell, self._surroundings)
+            device.launch("mark_surroundings", self._cells[1], self._cells[0], frame)
+            device.launch("add_mark", self._columns, self._rows, (*frame, self._mark))
         return self._device.download(self._frame)
 
     def frame(self) -> Rgb:

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from engines.errors import KeyFault
-from engines.trust.records import records_directory, write_whole
+from engines.trust.records import records_directory, records_trouble, write_whole
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -64,7 +64,7 @@ class LocalKey:
                 write_whole(path, _chain(self._private), 0o644)
             return path.read_bytes()
         except OSError as error:
-            raise KeyFault(f"{path}: {error.strerror or error}") from error
+            raise KeyFault(records_trouble(path, error)) from error
 
 
 def is_signed(public: str, purpose: str, data: bytes, signature: str) -> bool:
@@ -94,7 +94,7 @@ def local_key(folder: Path | None = None) -> LocalKey:
         stat = path.stat()
         return _read(folder, stat.st_mtime_ns, stat.st_ino)
     except OSError as error:
-        raise KeyFault(f"{path}: {error.strerror or error}") from error
+        raise KeyFault(records_trouble(path, error)) from error
 
 
 @lru_cache(maxsize=8)
@@ -128,6 +128,20 @@ def instance_id(folder: Path | None = None) -> int:
     digest = hashes.Hash(hashes.SHA256())
     digest.update(bytes.fromhex(local_key(folder).public))
     return int.from_bytes(digest.finalize()[: INSTANCE_BITS // 8], "big")
+
+
+def made_certificate_pem(folder: Path | None = None) -> bytes:
+    """As `LocalKey.certificate_pem`, where it was made already; else empty. Makes nothing, so it needs no home.
+
+    Raises KeyFault where it cannot be read.
+    """
+    path = (records_directory() if folder is None else folder) / CHAIN_FILE
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return b""
+    except OSError as error:
+        raise KeyFault(records_trouble(path, error)) from error
 
 
 def _chain(private: Ed25519PrivateKey) -> bytes:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from engines.errors import IdentityError
 from engines.trust.key import LocalKey, is_signed
-from engines.trust.records import canonical, write_whole
+from engines.trust.records import canonical, records_trouble, write_whole
 
 Entries = dict[str, dict[str, str]]
 
@@ -34,7 +34,7 @@ class SignedList:
         except FileNotFoundError:
             return {}
         except OSError as error:
-            raise IdentityError(f"{self.path}: {error.strerror or error}") from error
+            raise IdentityError(records_trouble(self.path, error)) from error
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise IdentityError(f"{self.path}: damaged; no identity is loaded without it") from error
         if not genuine:
@@ -47,7 +47,7 @@ class SignedList:
         try:
             write_whole(self.path, json.dumps(signed, indent=1).encode("ascii"))
         except OSError as error:
-            raise IdentityError(f"{self.path}: cannot be written: {error.strerror or error}") from error
+            raise IdentityError(f"cannot be written: {records_trouble(self.path, error)}") from error
 
 
 def withdrawn(folder: Path) -> SignedList:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
@@ -10,12 +11,22 @@ from pathlib import Path
 from platformdirs import user_data_path
 
 RECORDS = "VIVIDSTREAM_RECORDS"
+NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
 
 
 def records_directory() -> Path:
     """`VIVIDSTREAM_RECORDS`, or a folder among the user's data. It need not exist yet."""
     named = os.environ.get(RECORDS)
     return Path(named) if named else user_data_path("vividstream", appauthor=False) / "records"
+
+
+def records_trouble(path: Path, error: OSError) -> str:
+    """One line for a file among the records that cannot be read or written: which, why, and what mends it."""
+    said = f"{path}: {error.strerror or error}"
+    if error.errno not in NOT_ALLOWED:
+        return said
+    kept = "this installation's key, consents and log are kept there"
+    return f"{said}; {kept}: let this user write to it, or set {RECORDS} to another folder"
 
 
 def canonical(values: object) -> bytes:

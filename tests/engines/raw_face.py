@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from engines.enroll import FaceFinder
+from engines.enrolment import FaceFinder
 from engines.types import Box, Floats, Rgb
 
 # Correlation of the face's features with the camera's. The face itself reaches 1, after a video codec 0.8; a swapped

@@ -19,7 +19,8 @@ from safetensors.numpy import save_file
 
 from engines.errors import IdentityError
 from engines.identity import ATLAS_PX, Identity, Manifest
-from engines.identity_store import BUILT_IN, IdentityStore, check_name, default_directory, read_identity, write_identity
+from engines.identity_list import BUILT_IN, check_name, default_directory, identity_names
+from engines.identity_store import IdentityStore, read_identity, write_identity
 from engines.trust.key import local_key
 
 VIEWS = Path(__file__).parents[2] / "docs" / "personas"
@@ -68,6 +69,7 @@ def test_an_identity_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     for name, array in arrays_of(identity).items():
         np.testing.assert_array_equal(getattr(back, name), array)
     assert "ada" in store.names()
+    assert identity_names(store.directory) == store.names()
     assert path.stat().st_size < 2_000_000
     assert os.listdir(path.parent) == ["ada.safetensors"]
 

@@ -23,7 +23,8 @@ from engines.face.mesh import FACE_OVAL
 from engines.face.retarget import canonical_face
 from engines.face.texture import Photo, build_texture
 from engines.identity import Identity, Manifest
-from engines.identity_store import PORTRAIT_PX, UNSIGNED, check_name
+from engines.identity_list import check_name
+from engines.identity_store import PORTRAIT_PX, UNSIGNED
 from engines.trust.agreement import Agreement
 from engines.types import Box, Floats, Rgb
 
@@ -111,13 +112,14 @@ def enroll(
     images_sha256: Sequence[str],
     synthetic: bool = False,
     created: datetime | None = None,
+    called: Sequence[str] = (),
 ) -> Identity:
     """Makes the identity of one person from one or several photos. Nothing is written.
 
     images: uint8 [H, W, 3] each, upright. consent: an Agreement, which an IdentityStore wants of everybody who exists,
     or words. images_sha256: of the photos' files, in the same order. synthetic: the person does not exist. created:
-    now, if not given.
-    Raises ConsentMissing, UnsuitablePhoto (with the number of the photo), IdentityError for an impossible name.
+    now, if not given. called: what each photo is called in messages, its file say; if not given, its number.
+    Raises ConsentMissing, UnsuitablePhoto (which says which photo), IdentityError for an impossible name.
     """
     words = consent.sentence() if isinstance(consent, Agreement) else consent.strip()
     if not words:
@@ -127,12 +129,13 @@ def enroll(
         raise UnsuitablePhoto("at least one photo is needed")
     if len(images) != len(images_sha256):
         raise ValueError(f"{len(images)} images and {len(images_sha256)} hashes")
+    called = called or [_place(i, len(images)) for i in range(len(images))]
     with face_finder() as finder:
-        photos = [_checked(finder, image, _place(i, len(images))) for i, image in enumerate(images)]
+        photos = [_checked(finder, image, place) for image, place in zip(images, called, strict=True)]
     turned = [abs(canonical_face(photo.points_px)[0].yaw_deg) for photo in photos]
     if min(turned) > FRONTAL_DEG:
         raise UnsuitablePhoto(f"every photo shows the face from a side ({min(turned):.0f} degrees): add a frontal one")
-    _warn_of_strangers(photos)
+    _warn_of_strangers(photos, called)
     texture = build_texture(photos)
     when = created or datetime.now(UTC)
     return Identity(
@@ -258,13 +261,13 @@ def _check_sharpness(photo: Photo, place: str) -> None:
         raise UnsuitablePhoto(f"{place}: blurred (sharpness {sharp:.3f}; {LEAST_SHARPNESS} is needed)")
 
 
-def _warn_of_strangers(photos: Sequence[Photo]) -> None:
+def _warn_of_strangers(photos: Sequence[Photo], called: Sequence[str]) -> None:
     looks = [appearance(photo.rgb_HW3, photo.points_px) for photo in photos]
     for i in range(1, len(looks)):
         apart = [difference(looks[i], looks[k]) for k in range(len(looks)) if k != i]
         known = [value for value in apart if value is not None]
         if known and min(known) > OTHER_PERSON:
-            log.warning("photo %d of %d may show another person than the others", i + 1, len(looks))
+            log.warning("%s may show another person than the others", called[i])
 
 
 def portrait(photo: Photo) -> Rgb:

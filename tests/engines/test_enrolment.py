@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from engines import ConsentMissing, IdentityError, Rgb, UnsuitablePhoto, enroll
-from engines.enroll import LARGEST_PX, LEAST_SHARPNESS, face_finder, portrait, scaled_down, sharpness
+from engines.enrolment import LARGEST_PX, LEAST_SHARPNESS, face_finder, portrait, scaled_down, sharpness
 from engines.face.texture import Photo
 from engines.identity import ATLAS_PX, Identity
 
@@ -202,7 +202,7 @@ def test_every_generated_portrait_from_the_front_passes(shared_data: Path) -> No
 
 
 def test_photos_of_different_people_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING, "engines.enroll"):
+    with caplog.at_level(logging.WARNING, "engines.enrolment"):
         enrol_views(view("amara"), view("amara", "left"))
         assert not caplog.records
         enrol_views(view("amara"), view("henrik"))
