@@ -17,7 +17,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -124,13 +124,14 @@ def _stages(measured: Measured) -> dict[str, dict[str, float]]:
 
 
 @contextmanager
-def server(kind: str, case: Case, more: Sequence[str]) -> Iterator[tuple[str, int]]:
-    """A server in a process of its own: its address and its process id."""
+def server(kind: str, case: str, more: Sequence[str], environment: Mapping[str, str] = {}) -> Iterator[tuple[str, int]]:
+    """A server in a process of its own: its address and its process id. case: the engine of ours."""
     if kind == "stock":
         command = [sys.executable, "-m", "benchmarks.stock_echo"]
     else:
         command = [sys.executable, "-m", "streamer", "serve", "--port", "0", "--engine", case, *more]
-    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
+    told = {**os.environ, **environment}
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, env=told) as process:
         assert process.stdout is not None
         try:
             address = next((line.split()[-1] for line in process.stdout if "is ready: " in line), None)

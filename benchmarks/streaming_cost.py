@@ -41,6 +41,7 @@ from engines.models.step import SwapStep
 from engines.models.swapper import Swapper
 from engines.runtimes.base import Array, State
 from engines.runtimes.torch_eager import TorchRuntime
+from engines.runtimes.torch_graph import resolve_precision
 from engines.window import Window
 
 WIDTHS, TOKEN_WIDTH, TEXT_TOKENS, HEADS = (64, 128, 256), 256, 77, 8
@@ -215,7 +216,7 @@ def tiny_runtime() -> TorchRuntime:
 
 def rival() -> tuple[Callable[[], object], float]:
     """A stack of convolutions with inswapper's work, in the precision of `tiny`, and its GFLOP."""
-    dtype = next(tiny_runtime()._module.parameters()).dtype
+    dtype, _ = resolve_precision("auto", torch.device("cpu"))
     channels, side = 512, 32
     layers = round(RIVAL_GFLOP * 1e9 / (2 * 9 * channels**2 * side**2))
     stack = nn.Sequential(*(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(layers))).to(dtype).eval()

@@ -1,4 +1,4 @@
-"""A Chromium that has the browser extension, its camera and microphone fed from files."""
+"""A Chromium, plain or with the browser extension, its camera and microphone fed from files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 import av
 import numpy as np
 from PIL import Image
-from playwright.async_api import BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 from engines import Rgb, SettingError
 
@@ -69,6 +69,32 @@ def serving(port: int, engine: str, token: str) -> Iterator[subprocess.Popen[str
     finally:
         process.kill()
         process.communicate()
+
+
+@asynccontextmanager
+async def chromium_with_camera(
+    path: str, y4m: Path | None, more: Sequence[str] = (), fake_ui: bool = True, fake_device: bool = True
+) -> AsyncIterator[Browser]:
+    """The plain browser, closed at the end whatever happens. Without a clip it has Chromium's own test picture.
+
+    fake_ui      permission is given without asking
+    fake_device  there is a camera
+    """
+    arguments = [*ARGUMENTS, *more]
+    if fake_ui:
+        arguments.append("--use-fake-ui-for-media-stream")
+    if fake_device:
+        arguments.append("--use-fake-device-for-media-stream")
+    if y4m is not None:
+        arguments.append(f"--use-file-for-fake-video-capture={y4m}")
+    if sys.platform == "linux" and os.geteuid() == 0:
+        arguments.append("--no-sandbox")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=path, args=arguments)
+        try:
+            yield browser
+        finally:
+            await browser.close()
 
 
 @asynccontextmanager
