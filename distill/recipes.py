@@ -33,6 +33,8 @@ from engines.models import presets
 from engines.models.config import SwapperConfig
 
 EXAMPLES = Path("examples")
+LIGHT_PX = 16  # of a retouch: a gain of finer squares flattens brows and lips
+EVEN_PX = 8  # of a retouch: a place of the latent
 RETOUCH_RATE = 2.5  # times a size's: it begins where the proxy is, and one step has little noise to average
 NOT_OF_THE_NUMBERS: Mapping[str, Any] = MappingProxyType(
     {"machine": True, "licence": True, "data": {"folder", "more_folders", "memory_mb"}}
@@ -188,11 +190,18 @@ def retouch(size: Size, examples: Path = EXAMPLES) -> RunConfig:
     if swapper.autoencoder.kind != "tiny":
         raise SettingError(f"retouch draws changes, which {size.name} cannot (autoencoder {swapper.autoencoder.kind})")
     seeing = swapper.denoiser.model_copy(update={"driver": "soft"})
-    even = swapper.autoencoder.model_copy(update={"coarse": True})
+    lit = swapper.autoencoder.model_copy(update={"light": LIGHT_PX})
     return RunConfig(
         recipe=f"retouch_{size.name}",
-        swapper=swapper.model_copy(update={"denoiser": seeing, "autoencoder": even, "draws": "change"}),
-        stage=RolloutSettings(latent=0.0, adversarial=0.0, through_past=swapper.window.memory == "memory_encoder"),
+        swapper=swapper.model_copy(update={"denoiser": seeing, "autoencoder": lit, "draws": "change"}),
+        stage=RolloutSettings(
+            latent=0.0,
+            adversarial=0.0,
+            tone="proxy",
+            even_px=EVEN_PX,
+            perceptual=1.0,
+            through_past=swapper.window.memory == "memory_encoder",
+        ),
         data=size.data(examples).model_copy(update={"rhythm": ("image", "image", "video")}),
         train=size.train(share=0.2, rate=RETOUCH_RATE).model_copy(update={"channels_last": True}),
     )

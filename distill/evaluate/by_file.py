@@ -57,7 +57,6 @@ class Net:
         self._input = graph.inputs[0].name
         outputs = tuple(TensorSpec(one.name, _known(graph, one.shape)) for one in graph.outputs)
         spec = GraphSpec(path.stem, (TensorSpec(self._input, shape),), outputs)
-        _know_numbers()
         self._runtime: Runtime = OrtFile(path, spec, threads=1)
         self.outputs = tuple(one.name for one in outputs)
 
@@ -68,12 +67,6 @@ class Net:
 
     def close(self) -> None:
         self._runtime.close()
-
-
-def _know_numbers() -> None:
-    """Opening a session makes this thread flush denormals, and NumPy would warn when it first measures its types."""
-    for dtype in (np.float32, np.float64):
-        np.finfo(dtype)
 
 
 def _fits(has: tuple[int | None, ...], wants: tuple[int, ...]) -> bool:

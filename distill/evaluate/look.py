@@ -19,7 +19,7 @@ from distill.evaluate.sheet import Moments, small
 from distill.evaluate.swaps import Frame, Swap
 from distill.evaluate.temporal import CROP_PX, UNKNOWN, mean_lab, motion, path
 from engines import Rgb
-from engines.enroll import face_finder
+from engines.enrolment import face_finder
 from engines.face.align import crop, crop_from_frame, moved
 from engines.face.landmarks import square_of_points
 from engines.face.region import face_region

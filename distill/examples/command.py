@@ -34,7 +34,7 @@ def progress_text(done: int, total: int, refused: int, elapsed_s: float) -> str:
     return f"{bar(done, total)} {done}/{total} samples, {refused} of all left out, {left}"
 
 
-@click.command("examples")
+@click.command("examples", short_help="Draw training examples as the live engine would.")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--stills", type=int, help="stills to draw [default: 1000]")
 @click.option("--clips", type=int, help="clips to draw [default: 100]")

@@ -63,7 +63,10 @@ class Wardrobe:
         for one in inputs:
             onto = one.rgb_HW3.copy()
             try:
-                self._proxy.draw(state, other, one, SwapSettings(), onto)
+                plan = self._proxy.plan(state, other, one, SwapSettings())
+                self._proxy.lay(
+                    state, plan, one.rgb_HW3, onto
+                )  # as on a crop: the driver's ears and neck are not toned
             except EngineFault as error:
                 raise Refused(f"no other face can be drawn: {error}") from error
             made.append(replace(one, rgb_HW3=_within_region(onto, one)))

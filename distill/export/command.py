@@ -12,7 +12,7 @@ import click
 
 from distill.evaluate.command import need_torch
 from engines.build.command import CHATTY, Teller
-from engines.golden import ROLLOUT_FRAMES
+from engines.engine_manifest import ROLLOUT_FRAMES
 
 if TYPE_CHECKING:
     from engines.store import Entry
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 RUNTIMES = ("ort", "torch", "compiled", "tensorrt")
 
 
-@click.command("export")
+@click.command("export", short_help="Turn a trained student into files and a built engine.")
 @click.argument("weights", type=click.Path(path_type=Path))
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="folder to make for the files")
 @click.option(
@@ -30,6 +30,7 @@ RUNTIMES = ("ort", "torch", "compiled", "tensorrt")
     multiple=True,
     help="build the engine for it, prove it and put it into the store; may be given several times [default: ort]",
 )
+@click.option("--half/--no-half", default=False, help="round the weights to 16 bits: half the file [default: no]")
 @click.option("--build/--no-build", default=True, help="build engines at all [default: yes]")
 @click.option("--device", default="cpu", help="where the engine is to run: cpu, cuda, cuda:1 [default: cpu]")
 @click.option("--store", type=click.Path(path_type=Path), help="folder of the built engines")
@@ -38,6 +39,7 @@ def export_command(
     weights: Path,
     out: Path,
     runtimes: tuple[str, ...],
+    half: bool,
     build: bool,
     device: str,
     store: Path | None,
@@ -54,7 +56,7 @@ def export_command(
         logging.getLogger(chatty).setLevel(logging.WARNING)
     from distill.export.package import package
 
-    copied = package(weights, out)
+    copied = package(weights, out, half)
     if not as_json:
         click.echo(f"written to {out}", err=True)
     entries = [built(copied, runtime, device, store) for runtime in (runtimes or RUNTIMES[:1])] if build else []

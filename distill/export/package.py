@@ -16,13 +16,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 from pydantic import TypeAdapter
 
 from distill.errors import NotWritten
 from engines import SettingError, WeightsError
 from engines.graph import GraphSpec
 from engines.models.config import SwapperConfig
-from engines.weights import Contents, card_path, check
+from engines.runtimes.base import Array
+from engines.weights import Contents, card_path, check, write
 
 GRAPHS = "graphs.json"
 METADATA = "vividstream"  # the key in an ONNX file's metadata
@@ -44,8 +46,10 @@ def checked(weights: Path) -> Contents:
     return contents
 
 
-def package(weights: Path, folder: Path) -> Path:
+def package(weights: Path, folder: Path, half: bool = False) -> Path:
     """Writes the files into a folder that must not exist yet, whole or not at all; returns the weights' copy.
+
+    half: rounds the weights to 16 bits, which halves their file; graphs are made of what was rounded.
 
     Raises SettingError for a folder that is there, WeightsError (see `checked`), NotWritten for a full disk.
     """
@@ -58,7 +62,7 @@ def package(weights: Path, folder: Path) -> Path:
             whole = Path(aside) / folder.name
             whole.mkdir()
             name = contents.card.config.name
-            _copy(weights, whole / f"{name}.safetensors")
+            (_rounded if half else _copy)(weights, whole / f"{name}.safetensors")
             specs = _graphs(whole, whole / f"{name}.safetensors", contents.card.config)
             text = json.dumps(described(contents, specs), indent=1)
             (whole / GRAPHS).write_text(text + "\n", encoding="utf-8")
@@ -98,6 +102,20 @@ def _copy(weights: Path, to: Path) -> None:
     if card:
         card["file"] = to.name
         card_path(to).write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _rounded(weights: Path, to: Path) -> None:
+    """The same weights as float16. Raises WeightsError where one is too large for that."""
+    from safetensors.numpy import load_file
+
+    card = check(weights).card
+    with np.errstate(over="ignore"):  # `write` refuses what becomes infinite, by name
+        tensors = {name: _half(values) for name, values in load_file(weights).items()}
+    write(to, tensors, card)
+
+
+def _half(values: Array) -> Array:
+    return values.astype(np.float16) if values.dtype == np.float32 else values
 
 
 def _graphs(folder: Path, weights: Path, config: SwapperConfig) -> tuple[GraphSpec, ...]:

@@ -28,6 +28,14 @@ def absolute(made: Tensor, truth: Tensor, weight: Tensor | None = None) -> Tenso
     return apart.mean() if weight is None else (apart * weight).mean()
 
 
+def even(pictures: Tensor, side_px: int) -> Tensor:
+    """Means over squares of side_px: [..., C, S, S] to [..., C, S / side_px, S / side_px]."""
+    if side_px == 1:
+        return pictures
+    averaged = functional.avg_pool2d(flat(pictures), side_px)
+    return averaged.reshape(*pictures.shape[:-2], *averaged.shape[-2:])
+
+
 def changes(made_BT3SS: Tensor, truth_BT3SS: Tensor, weight_BT1SS: Tensor | None = None) -> Tensor:
     """Mean absolute error of the differences between neighbouring frames: flicker, and motion that is washed out."""
     weight = None if weight_BT1SS is None else weight_BT1SS[:, 1:]

@@ -38,7 +38,7 @@ def progress_text(videos: int, total: int, frames: int, elapsed_s: float) -> str
     return f"{bar(videos, total)} {videos}/{total} videos, {frames} frames, {speed:.1f} fps"
 
 
-@click.command("prepare")
+@click.command("prepare", short_help="Cut videos into aligned clips of one person each.")
 @click.argument("videos", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="folder for the shards")
 @click.option("--consent", required=True, help="who agreed, when, for what; recorded with every clip")

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from functools import lru_cache
-from pathlib import Path
 
 from distill.prepare.clips import Clip
 from distill.prepare.settings import PrepareSettings
-from distill.shards import sha256_of
 from engines import (
     EnginePool,
     EngineUnavailable,
@@ -21,14 +18,11 @@ from engines import (
     IdentityError,
     IdentityStore,
     Rgb,
-    SettingError,
     SwapSettings,
     TrackedFace,
 )
 from engines.swappers.base import Inputs
 from engines.swappers.onnx.engine import open_engine
-
-FILES = ("decoupler", "decoupler_embedder", "decoupler_converter")
 
 
 class Decoupler:
@@ -79,31 +73,3 @@ def identities_of(settings: PrepareSettings) -> list[Identity]:
     if not names:
         raise IdentityError(f"{settings.decoupler_identities}: no identity in it for the twins to wear")
     return [store.load(name) for name in names]
-
-
-def decoupler_of(settings: PrepareSettings) -> dict[str, object] | None:
-    """What decides the twins, without paths: sha256 of every file. None where no twins are made."""
-    if settings.decoupler is None:
-        return None
-    found: dict[str, object] = {"type": settings.decoupler_type}
-    for name in FILES:
-        path = getattr(settings, name)
-        found[name] = None if path is None else _hashed(name, path)
-    folder = settings.decoupler_identities
-    found["identities"] = (
-        None if folder is None else {path.stem: _hashed("", path) for path in sorted(folder.glob("*.safetensors"))}
-    )
-    return found
-
-
-def _hashed(name: str, path: Path) -> str:
-    try:
-        stat = path.stat()
-        return _hashed_once(path, stat.st_mtime_ns, stat.st_size)
-    except OSError as error:
-        raise SettingError(f'setting "{name}": {path}: cannot be read: {error.strerror or error}') from error
-
-
-@lru_cache(maxsize=256)
-def _hashed_once(path: Path, changed_ns: int, size_bytes: int) -> str:
-    return sha256_of(path)

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from distill.errors import BadClip, NotWritten
+from distill.prepare.clip_settings import clip_settings
 from distill.prepare.clips import MOST_FACES, Clip, Tally, clips_of
 from distill.prepare.decouple import Decoupler
 from distill.prepare.settings import PrepareSettings
@@ -165,7 +166,7 @@ def _sample(
         "video_sha256": task.sha256,
         "consent": task.settings.consent,
         "licence": task.settings.licence,
-        "settings": task.settings.of_clips(),
+        "settings": clip_settings(task.settings),
         "person": person,
         "first_frame": clip.frames[0].number,
         "at_s": [round(frame.at_s, 5) for frame in clip.frames],

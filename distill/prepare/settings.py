@@ -40,12 +40,3 @@ class PrepareSettings(StrictModel):
         if not value.strip():
             raise ValueError("must say something: nothing is prepared without it")
         return value.strip()
-
-    def of_clips(self) -> dict[str, object]:
-        """The settings that decide what a clip is: shards made with others do not belong into the same folder."""
-        from distill.prepare.decouple import decoupler_of
-
-        running = {"output", "consent", "licence", "workers", "cluster", "shard_clips"}
-        decoupling = {name for name in type(self).model_fields if name.startswith("decoupler")}
-        kept = self.model_dump(mode="json", exclude=running | decoupling)
-        return {**kept, "decoupler": decoupler_of(self)}

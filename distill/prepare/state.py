@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass, field
 
 from distill.errors import BadShard, NotWritten
+from distill.prepare.clip_settings import clip_settings
 from distill.prepare.process import VideoReport
 from distill.prepare.settings import PrepareSettings
 from distill.shards import Entry, open_shard, write_manifest, written_whole
@@ -44,7 +45,7 @@ class Record:
             made_with, reports = stored["settings"], [VideoReport.from_json(one) for one in stored["videos"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BadShard(f"{path}: is no record of prepared videos: {error}") from error
-        changed = sorted(name for name, value in settings.of_clips().items() if made_with.get(name) != value)
+        changed = sorted(name for name, value in clip_settings(settings).items() if made_with.get(name) != value)
         if changed:
             raise SettingError(f"{settings.output}: holds clips made with another {changed[0]}; take a new folder")
         for report in reports:
@@ -67,5 +68,5 @@ class Record:
         self.reports[report.sha256] = report
         videos = [one.as_json() for one in sorted(self.reports.values(), key=lambda one: one.video)]
         with written_whole(self.settings.output / RECORD_NAME) as file:
-            file.write(json.dumps({"settings": self.settings.of_clips(), "videos": videos}, indent=1).encode())
+            file.write(json.dumps({"settings": clip_settings(self.settings), "videos": videos}, indent=1).encode())
         write_manifest(self.settings.output, [entry for one in self.reports.values() for entry in one.shards])

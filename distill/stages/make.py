@@ -25,7 +25,8 @@ from engines.weights import compare_configs, inspect, load_into
 
 PARTS = ("autoencoder", "denoiser", "face_encoder")
 MAY_DIFFER = ("schedule.times", "window", "denoiser.driver", "draws")  # of the weights that a run begins with
-COARSE = "autoencoder.coarse"  # of a decoder that draws a change from now on
+LIGHT = "autoencoder.light"  # of a decoder that draws a change from now on, with last layers of another form
+LAST = ("autoencoder.decoder.conv_out.", "autoencoder.decoder.gain.")
 MEMORY = "denoiser.memory_encoder."
 
 
@@ -60,17 +61,18 @@ def begun(config: SwapperConfig, start: Path | None, seed: int, device: torch.de
     other = held(start, torch.device("cpu"))
     unlearned = [part for part in PARTS if part in other.untrained]
     anew = config.draws == "change" and other.swapper.config.draws == "face"  # its last layers begin at nothing
-    compare_configs(start, other.swapper.config, config, (*MAY_DIFFER, *unlearned, *((COARSE,) if anew else ())))
+    compare_configs(start, other.swapper.config, config, (*MAY_DIFFER, *unlearned, *((LIGHT,) if anew else ())))
     given = {
         name: weight
         for name, weight in other.swapper.state_dict().items()
         if name.split(".")[0] not in unlearned
         and not (name.startswith(MEMORY) and swapper.denoiser.memory_encoder is None)
+        and not (anew and name.startswith(LAST))
     }
     lacking = [
         name for name in swapper.load_state_dict(given, strict=False).missing_keys if not name.startswith(MEMORY)
     ]
-    lacking = [name for name in lacking if name.split(".")[0] not in unlearned and not (anew and ".coarse." in name)]
+    lacking = [name for name in lacking if name.split(".")[0] not in unlearned and not (anew and name.startswith(LAST))]
     if lacking:
         raise WeightsError(f"{start}: has no {lacking[0]}, and {len(lacking) - 1} more are missing")
     if anew:

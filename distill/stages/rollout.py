@@ -26,7 +26,7 @@ from distill.losses.adversarial import Critic, approximate_r1, of_critic, of_mak
 from distill.losses.distances import Distance
 from distill.losses.dmd import DistributionMatching, of_fake
 from distill.losses.perceptual import Bands
-from distill.losses.picture import absolute, changes
+from distill.losses.picture import absolute, changes, even
 from distill.network import Conditions, Network, network
 from distill.stages.common import drawn_times, freeze
 from distill.stages.few_steps import check_same, decoded, frozen_copy, look_at, noise_of, with_denoiser
@@ -116,7 +116,7 @@ class RolloutStage:
         return (*others, "student")
 
     def loss(self, player: str, shown: Shown, draws: Draws, progress: float) -> Terms:
-        shown = in_tone_of_proxy(shown) if self.settings.tone == "proxy" else shown
+        shown = self._asked(shown)
         with torch.set_grad_enabled(player == "student" and torch.is_grad_enabled()):
             given = conditions(self.student, shown, draws, self.settings.conditions)
         return self._losses[player](shown, given, draws)
@@ -131,7 +131,11 @@ class RolloutStage:
         pass
 
     def watch(self, shown: Shown, draws: Draws) -> Seen:
-        return look_at(self.student, shown, draws)
+        return look_at(self.student, self._asked(shown), draws)
+
+    def _asked(self, shown: Shown) -> Shown:
+        """The examples with the truth that is asked for."""
+        return in_tone_of_proxy(shown) if self.settings.tone == "proxy" else shown
 
     @property
     def _losses(self) -> Mapping[str, Callable[[Shown, Conditions, Draws], Terms]]:
@@ -163,7 +167,7 @@ class RolloutStage:
         weight = given.weight_BT1hw.repeat_interleave(REDUCTION, -1).repeat_interleave(REDUCTION, -2)
         parts: dict[str, tuple[float, Tensor]] = {}
         if own.picture:
-            parts["picture"] = own.picture, absolute(drawn, truth, weight)
+            parts["picture"] = own.picture, absolute(*(even(one, own.even_px) for one in (drawn, truth, weight)))
             if shown.kind == "video":
                 parts["changes"] = own.picture, changes(drawn, truth, weight)
         if own.perceptual:

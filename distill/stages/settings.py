@@ -122,6 +122,12 @@ class RolloutSettings(StrictModel):
     latent: float = Field(1.0, ge=0, description="weight of the latents' pseudo-Huber error")
     c: float = Field(0.03, gt=0, description="of that error: below it errors count squared")
     picture: float = Field(1.0, ge=0, description="weight of the pictures' mean absolute error")
+    even_px: int = Field(
+        1,
+        ge=1,
+        description="squares over which pictures are averaged before that: at 8 it minds light and tone, and detail is "
+        "left to `perceptual`, which asks for its strength even where its place is unknown",
+    )
     perceptual: float = Field(0.5, ge=0, description="weight of the pictures' perceptual error")
     adversarial: float = Field(0.05, ge=0, description="weight of a critic on frames and their differences")
     critic_r1: float = Field(0.1, ge=0, description="weight of the critic's smoothness (approximate R1)")

@@ -17,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from distill.errors import DataMissing
 from distill.stills.matte import PersonMatte, layers
 from distill.stills.mouth import MouthModel, load_mouth
-from engines.enroll import FaceFinder
+from engines.enrolment import FaceFinder
 from engines.face.mesh import LEFT_LIDS, LIPS, RIGHT_LIDS, Pose
 from engines.face.retarget import canonical_face
 from engines.types import Floats, Rgb

@@ -8,15 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from distill import recipes
 from distill.evaluate.command import need_torch
-from distill.recipes import RunConfig
-from distill.training.overrides import changed
-from engines.weights import inspect
+
+if TYPE_CHECKING:
+    from distill.recipes import RunConfig
 
 RESULT = "swapper.safetensors"
 STOPPED = 143  # as by SIGTERM: saved, and the same command goes on
@@ -102,7 +101,7 @@ def retouch_command(size: str | None, start: Path, **values: Any) -> None:
     _run([Job(_trained("retouch", size, values), values["run"], start, None)], values["show"])
 
 
-@click.command("distill")
+@click.command("distill", short_help="Make a causal student of few steps of a teacher.")
 @common
 @click.option("--teacher", required=True, type=click.Path(path_type=Path), help="weights of the teacher")
 @click.option("--stage", type=click.Choice(STAGES), help="only this one [default: all three, one after the other]")
@@ -138,6 +137,9 @@ def of_stage(overrides: tuple[str, ...], stage: str) -> tuple[str, ...]:
 
 
 def _trained(stage: str, size: str | None, values: Mapping[str, Any]) -> RunConfig:
+    from distill import recipes
+    from distill.training.overrides import changed
+
     recipe = recipes.of(stage, size or "tiny", values["examples"] or recipes.EXAMPLES)
     return changed(recipe, (*_minutes(values["minutes"]), *values["overrides"]))
 
@@ -151,6 +153,10 @@ def _distilled(
     minutes: float | None,
 ) -> RunConfig:
     """The recipe of the teacher's size, with the teacher's own networks and the recipe's few steps and memory."""
+    from distill import recipes
+    from distill.training.overrides import changed
+    from engines.weights import inspect
+
     own = inspect(teacher).card.config
     recipe = recipes.of(stage, size or own.name, values["examples"] or recipes.EXAMPLES)
     schedule = own.schedule.model_copy(update={"times": recipe.swapper.schedule.times})

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -27,6 +27,7 @@ from distill.data import ResumeState
 from distill.errors import TrainingStopped
 from distill.examples.types import TENSORS, Shown
 from distill.training import folder, preflight
+from distill.training.batches import Data
 from distill.training.checkpoint import Place
 from distill.training.keeper import Keeper
 from distill.training.learner import Learner
@@ -37,12 +38,6 @@ from distill.training.settings import MachineSettings, TrainSettings
 from distill.training.stage import Stage
 from distill.training.viewer import Viewer
 from engines import VividError
-
-
-class Data(Protocol):
-    """Batches without end, each with the state that continues after it (distill.examples.batches)."""
-
-    def batches(self, state: ResumeState | None = None) -> Iterator[tuple[Shown, ResumeState]]: ...
 
 
 @dataclass(frozen=True, slots=True)

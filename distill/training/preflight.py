@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from distill.errors import TooLittleMemory, WillNotLearn
+from distill.training.batches import Data, first_batches
 from distill.training.learner import Learner
 from distill.training.report import Report
 from distill.training.settings import MachineSettings
-from distill.training.viewer import first_batches
-
-if TYPE_CHECKING:
-    from distill.training.loop import Data
 
 MUST_FALL_TO = 0.9  # of the first loss, over the last fifth of the steps
 REMEDIES = "set train.accumulate higher, train.recompute=yes, a smaller batch, or train.precision=bfloat16"

@@ -10,10 +10,10 @@ from distill.examples.cache import Record, Split
 from distill.recipes import RunConfig
 from distill.shards import written_whole
 from distill.stages.make import begun, held, make, still_untrained
+from distill.training.batches import Data, first_batches
 from distill.training.checkpoint import fingerprint
-from distill.training.loop import Data, Outcome, train
+from distill.training.loop import Outcome, train
 from distill.training.ranks import Ranks
-from distill.training.viewer import first_batches
 from engines import SettingError
 from engines.build.manifest import git_revision, product_version
 from engines.weights import ModelCard, card_path, inspect, write

@@ -5,21 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
 
-from distill.examples.types import Kind, Shown
+from distill.examples.types import Shown
 from distill.training import watch
+from distill.training.batches import Data, first_batches
 from distill.training.checkpoint import Place
 from distill.training.draws import Draws
 from distill.training.learner import Learner
 from distill.training.report import Report
 
-if TYPE_CHECKING:
-    from distill.training.loop import Data
-
 FOLDER = "watch"
-SOON = 4
-KINDS = get_args(Kind)
 
 
 class Viewer:
@@ -50,19 +45,3 @@ class Viewer:
             named = ", ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())
             self._report.say(f"step {place.step}: {named}")
         return self.metrics
-
-
-def first_batches(data: Data) -> list[Shown]:
-    """The data's first batch of each kind that comes soon: kinds mostly alternate."""
-    found: dict[str, Shown] = {}
-    iterator = data.batches()
-    try:
-        for _ in range(SOON):
-            shown, _ = next(iterator)
-            found.setdefault(shown.kind, shown)
-            if len(found) == len(KINDS):
-                break
-    finally:
-        if hasattr(iterator, "close"):
-            iterator.close()
-    return list(found.values())

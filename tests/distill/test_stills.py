@@ -15,7 +15,7 @@ from distill.stills import Portrait, PortraitReader, at_rest, moved, portrait_re
 from distill.stills.matte import layers
 from distill.stills.motion import PITCH_DEG, YAW_DEG, Motion, expression_names, yaw_range_deg
 from distill.stills.portrait import SUPERSAMPLE
-from engines.enroll import face_finder
+from engines.enrolment import face_finder
 from engines.face.mesh import LEFT_LIDS, RIGHT_LIDS
 from engines.pixels import resize_area
 from engines.types import Floats

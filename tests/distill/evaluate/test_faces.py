@@ -22,7 +22,7 @@ from distill.evaluate.faces import (
     pose_error,
 )
 from engines import EngineUnavailable
-from engines.enroll import face_finder
+from engines.enrolment import face_finder
 from engines.face.landmarks import square_of_points
 from engines.face.mesh import face_model
 from engines.types import Floats

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from distill.colour import encoded, lab
-from distill.losses.picture import FEATURES, absolute, changes, colour, face_weight, feature_map
+from distill.losses.picture import FEATURES, absolute, changes, colour, even, face_weight, feature_map
 from engines.face.align import CENTRE_CM, SPAN_CM
 from engines.face.mesh import LEFT_EYE, OUTER_LIPS, RIGHT_EYE, face_model
 
@@ -73,3 +73,18 @@ def test_features_lie_where_the_canonical_head_has_them() -> None:
         assert float(near[y.astype(int), x.astype(int)].min()) > 0.3
     assert len(FEATURES) == 3
     assert float(near[size // 8, size // 2]) < 0.01
+
+
+def test_an_error_of_even_colours_does_not_mind_where_detail_lies() -> None:
+    """Noise of the right strength in the wrong place costs little, a wrong tone all that it did before."""
+    rng = torch.Generator().manual_seed(0)
+    truth = torch.rand(2, 1, 3, 32, 32, generator=rng) - 0.5
+    weight = torch.ones(2, 1, 1, 32, 32)
+    moved = truth.roll(1, -1)
+    sharp, soft = (absolute(*(even(one, side_px) for one in (moved, truth, weight))) for side_px in (1, 8))
+    assert soft < 0.1 * sharp
+    for side_px in (1, 4, 8):
+        tone = absolute(*(even(one, side_px) for one in (truth + 0.2, truth, weight)))
+        torch.testing.assert_close(tone, torch.tensor(0.2), atol=1e-5, rtol=0)
+    assert torch.equal(even(truth, 1), truth)
+    assert even(truth, 8).shape == (2, 1, 3, 4, 4)

@@ -133,7 +133,7 @@ def test_what_comes_out_is_the_average_and_the_rest_is_untouched(chain: Path) ->
 def test_a_retouch_needs_an_autoencoder_alone(chain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And examples whose drivers are others; what comes out is a student's, with the decoder that it learned."""
     monkeypatch.setattr(run, "Batches", Made)
-    small = [one.replace('"kind":"tiny"', '"kind":"tiny","coarse":true') for one in SMALL]
+    small = [one.replace('"kind":"tiny"', '"kind":"tiny","light":16') for one in SMALL]
     words: tuple[str | Path, ...] = (
         "--start",
         chain / "ae" / run.RESULT,
