@@ -27,6 +27,7 @@ from engines import (
     SettingError,
     VividError,
     load,
+    local_key,
 )
 from streamer.config import ReachSettings, ServerConfig
 from streamer.errors import CannotListen, ServerBusy, WorkerBusy
@@ -148,8 +149,10 @@ def create_app(
 def run_server(config: ServerConfig, ready: Callable[[str], None] = click.echo) -> None:
     """Serves until Ctrl-C or SIGTERM. `ready` is called with the page's address when it can be used.
 
-    Raises CannotListen where the address cannot be used, EngineUnavailable where the engine cannot run here.
+    Raises CannotListen where the address cannot be used, EngineUnavailable where the engine cannot run here, KeyFault
+    where this installation's key cannot be read or made.
     """
+    local_key()  # nothing is drawn without
     # A thread that draws in Python gives way to the event loop after half a millisecond, not after five.
     sys.setswitchinterval(SWITCH_S)
     keep_together()

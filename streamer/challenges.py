@@ -5,7 +5,15 @@ from __future__ import annotations
 import json
 from datetime import datetime, timedelta
 
-from engines import Challenge, ConsentMissing, SettingError, new_challenge, records_directory, write_whole
+from engines import (
+    Challenge,
+    ConsentMissing,
+    SettingError,
+    new_challenge,
+    records_directory,
+    records_trouble,
+    write_whole,
+)
 
 GOOD_FOR = timedelta(minutes=30)
 MOST_OPEN = 100
@@ -51,4 +59,4 @@ class Challenges:
             values = [one.model_dump(mode="json") for one in challenges]
             write_whole(self._path, json.dumps(values).encode("ascii"))
         except OSError as error:
-            raise ConsentMissing(f"{self._path}: cannot be written: {error.strerror or error}") from error
+            raise ConsentMissing(f"cannot be written: {records_trouble(self._path, error)}") from error

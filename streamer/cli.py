@@ -7,6 +7,8 @@ more (docs/settings.md). Further commands come from installed packages that decl
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,7 +18,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-from threadpoolctl import threadpool_limits
 
 from engines import (
     ConsentEnded,
@@ -30,6 +31,7 @@ from engines import (
     engine_names,
     nearest,
 )
+from streamer.broken import broken
 from streamer.config import (
     AgreementSettings,
     EnrollConfig,
@@ -39,15 +41,17 @@ from streamer.config import (
     ReachSettings,
     ServerConfig,
     SigningSettings,
+    TelemetrySettings,
 )
 from streamer.encoding.settings import EncodingSettings
 from streamer.logs import LogFormat, configure
 from streamer.options import ask_for_consent, given, options_of
 from streamer.settings_file import state
-from streamer.telemetry import TelemetrySettings
 
 COMMANDS_GROUP = "vividstream.commands"
 INTERRUPTED = 130
+FULL = (errno.ENOSPC, errno.EDQUOT)  # of a disk
+NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)  # of whoever called
 SPINS = "3000"  # some microseconds: longer than the gap between two operations of a network
 
 Config = TypeVar("Config", bound=StrictModel)
@@ -67,10 +71,20 @@ class Commands(click.Group):
         try:
             command = plugged_in.load()
         except ImportError as error:
-            raise EngineUnavailable(f'command "{cmd_name}" cannot start: {error}') from error
+            return _broken(cmd_name, f"cannot start: {error}")
         if not isinstance(command, click.Command):
-            raise SettingError(f'command "{cmd_name}": {plugged_in.value} is not a click command')
+            return _broken(cmd_name, f"cannot start: {plugged_in.value} is not a click command")
         return command
+
+
+def _broken(name: str, why: str) -> click.Command:
+    """Stands where a command should: listed with what is wrong with it, which it says when it is called."""
+
+    def refuse() -> None:
+        raise EngineUnavailable(f'command "{name}" {why}')
+
+    takes_all = {"ignore_unknown_options": True, "allow_extra_args": True}
+    return click.Command(name, takes_all, refuse, short_help=why, add_help_option=False)
 
 
 def _plugged_in() -> Mapping[str, EntryPoint]:
@@ -83,7 +97,12 @@ def _found_by(find: Callable[..., Iterable[EntryPoint]]) -> Mapping[str, EntryPo
     return {point.name: point for point in find(group=COMMANDS_GROUP)}
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="First: `vividstream serve`, and open the address that it prints. Where something is in the way: "
+    "`vividstream doctor`.",
+)
 @click.version_option(package_name="vividstream", message="%(prog)s %(version)s")
 @click.option("-v", "--verbose", is_flag=True, help="log more")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="how the log is written")
@@ -93,9 +112,10 @@ def vividstream(context: click.Context, verbose: bool, log_format: LogFormat, pr
     """Live video face swapping: wear a face that is yours to use."""
     configure(verbose, log_format)
     state.apply(context, preset)
+    keep_products_on_one_core()
 
 
-@vividstream.command()
+@vividstream.command(epilog="For example: vividstream serve --identity amara --port 8081")
 @options_of(ServerConfig)
 @options_of(ReachSettings)
 @options_of(GuardSettings)
@@ -113,7 +133,7 @@ def serve(**values: Any) -> None:
     run_server(config)
 
 
-@vividstream.command()
+@vividstream.command(epilog="For example: vividstream file in.mp4 -o out.mp4 --identity amara")
 @click.argument("input", metavar="IN", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="video file to write")
 @options_of(FileConfig, skip=("input", "output"))
@@ -127,7 +147,10 @@ def file(**values: Any) -> None:
     sys.exit(run_file(config).exit_code)
 
 
-@vividstream.command()
+@vividstream.command(
+    short_help="Make an identity from photos of a person who agreed.",
+    epilog='For example: vividstream enroll ada --image ada.jpg --who "Ada Jones" --purpose "my own calls" --age adult',
+)
 @click.argument("name")
 @click.option(
     "--image", "images", multiple=True, required=True, type=click.Path(path_type=Path),
@@ -154,6 +177,8 @@ def identities(**values: Any) -> None:
 
     config = _config(IdentitiesConfig, values)
     store = IdentityStore(config.identities_dir)
+    if not store.directory.is_dir() and config.identities_dir is not None:
+        click.echo(f"note: {store.directory} is no folder, so only those that come with vividstream", err=True)
     rows = []
     for name in store.names():
         manifest = store.look(name)
@@ -209,6 +234,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except VividError as error:
         click.echo(f"error: {_one_line(str(error))}", err=True)
         sys.exit(1)
+    except ImportError as error:
+        logging.getLogger(__name__).debug("where it was missing:", exc_info=True)
+        click.echo(broken(error), err=True)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno in NOT_ALLOWED and error.filename:
+            logging.getLogger(__name__).debug("where it was:", exc_info=True)
+            click.echo(f"error: {_one_line(str(error.filename))}: {error.strerror}", err=True)
+            sys.exit(1)
+        if error.errno not in FULL:
+            raise
+        click.echo(f"error: {error.filename or 'what is printed'} cannot be written: {error.strerror}", err=True)
+        os._exit(1)  # an orderly end would write again what could not be written
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         sys.exit(INTERRUPTED)
@@ -221,10 +259,19 @@ def let_idle_threads_sleep() -> None:
     call say, one that spins is put aside in the middle of it and all wait. Not to spin at all doubles a frame on a free
     machine. Read when torch is loaded, so it must be set before; what the environment says stands.
 
-    OpenBLAS's, which NumPy and SciPy use for a few small products a frame, spin for some 25 ms after each.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
+
+
+def keep_products_on_one_core() -> None:
+    """The same for OpenBLAS's threads, which NumPy and SciPy use for a few small products a frame: they spin for some
+    25 ms after each. Both are loaded here, since a limit holds for what is loaded; torch has a library of its own.
+    """
+    import numpy  # noqa: F401
+    import scipy.linalg  # noqa: F401
+    from threadpoolctl import threadpool_limits
+
     threadpool_limits(limits=1, user_api="blas")
 
 

@@ -15,7 +15,8 @@ import click
 from click.shell_completion import CompletionItem, get_completion_class
 from platformdirs import user_config_path, user_data_path
 
-from engines import IdentityStore, SettingError, VividError, engine_names
+import engines
+from engines import SettingError, VividError, engine_names
 
 PROGRAM = "vividstream"
 VARIABLE = "_VIVIDSTREAM_COMPLETE"  # how click is told to complete instead of running
@@ -27,7 +28,7 @@ def identity_names(context: click.Context, parameter: click.Parameter, incomplet
     """Names of identities that begin so: those of --identities-dir where it was given before."""
     folder = context.params.get("identities_dir")
     try:
-        names = IdentityStore(Path(folder) if folder else None).names()
+        names = engines.identity_names(Path(folder) if folder else None)
     except (VividError, OSError):
         return []
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]

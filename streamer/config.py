@@ -5,13 +5,12 @@ from __future__ import annotations
 import secrets
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, field_validator, model_validator
 
 from engines import StrictModel, SwapSettings
 from streamer.encoding.settings import EncodingSettings
-from streamer.telemetry import TelemetrySettings
 
 ANY_ADDRESS = "0.0.0.0"  # every address of this machine: only when asked for
 
@@ -22,6 +21,19 @@ def udp_range(text: str) -> tuple[int, int]:
     if not 1024 <= first <= last <= 65_535:
         raise ValueError("must be first-last, 1024 to 65535")
     return first, last
+
+
+def _is_udp_range(text: str | None) -> str | None:
+    if text is not None:
+        udp_range(text)
+    return text
+
+
+UdpPorts = Annotated[
+    str | None,
+    Field(pattern=r"^\d{1,5}-\d{1,5}$", description="UDP ports of calls (50000-50099)"),
+    AfterValidator(_is_udp_range),
+]
 
 
 def is_loopback(host: str) -> bool:
@@ -68,16 +80,9 @@ class ReachSettings(StrictModel):
     turn_seconds: int = Field(3600, ge=60, le=86_400, description="for how long a call's TURN credentials are good")
     relay_only: bool = Field(False, description="reach callers through the TURN server only")
     announce: str | None = Field(None, description="this machine's address outside of a 1:1 NAT")
-    udp_ports: str | None = Field(None, pattern=r"^\d{1,5}-\d{1,5}$", description="UDP ports of calls (50000-50099)")
+    udp_ports: UdpPorts = None
     max_viewers: int = Field(4, ge=0, le=64, description="WHEP players at the same time, of all streams together")
     overflow: tuple[str, ...] = Field((), description="address of another server that takes calls when this is full")
-
-    @field_validator("udp_ports")
-    @classmethod
-    def _is_a_range(cls, text: str | None) -> str | None:
-        if text is not None:
-            udp_range(text)
-        return text
 
     @field_validator("overflow")
     @classmethod
@@ -104,6 +109,15 @@ class ReachSettings(StrictModel):
     def ports(self) -> tuple[int, int] | None:
         """First and last UDP port of calls."""
         return None if self.udp_ports is None else udp_range(self.udp_ports)
+
+
+class TelemetrySettings(StrictModel):
+    """Traces for OpenTelemetry: options of `vividstream serve`."""
+
+    otlp_endpoint: str | None = Field(
+        None, pattern="^https?://", description="collector of traces (http://host:4318/v1/traces); none by default"
+    )
+    trace_every: int = Field(150, ge=1, description="every so many pictures one is traced, stage by stage")
 
 
 class ServerConfig(StrictModel):

@@ -8,12 +8,9 @@ from typing import Any
 
 import click
 
-from engines import IdentityError, IdentityStore
-from streamer.audit.log import record
-from streamer.challenges import Challenges
+from engines import IdentityError
 from streamer.completion import identity_names
 from streamer.config import AgreementSettings
-from streamer.enroll import agreement_of, facts_of
 from streamer.options import ask_for_consent, given, options_of
 
 FOLDER = click.option(
@@ -31,6 +28,8 @@ def consent_group() -> None:
 @FOLDER
 def show_command(name: str, identities_dir: Path | None) -> None:
     """Show the consent in the identity NAME, and whether it may be worn."""
+    from engines import IdentityStore
+
     store = IdentityStore(identities_dir)
     manifest = store.look(name)
     click.echo(f"{manifest.name}: {manifest.consent}")
@@ -54,6 +53,10 @@ def show_command(name: str, identities_dir: Path | None) -> None:
 def renew_command(name: str, identities_dir: Path | None, **values: Any) -> None:
     """Write a new agreement into the identity NAME and sign it: for one that ended, of an earlier version, or of
     another installation."""
+    from engines import IdentityStore
+    from streamer.audit.log import record
+    from streamer.enroll import agreement_of, facts_of
+
     settings = AgreementSettings.read(ask_for_consent(given(values, AgreementSettings)))
     store = IdentityStore(identities_dir)
     store.renew(name, agreement_of(settings, datetime.now(UTC)))
@@ -68,6 +71,10 @@ def renew_command(name: str, identities_dir: Path | None, **values: Any) -> None
 @FOLDER
 def revoke_command(name: str, why: str, identities_dir: Path | None) -> None:
     """Take the consent of the identity NAME back: its file is deleted, and no copy of it is worn here again."""
+    from engines import IdentityStore
+    from streamer.audit.log import record
+    from streamer.enroll import facts_of
+
     store = IdentityStore(identities_dir)
     manifest = store.look(name)
     record("identity withdrawn", **facts_of(manifest), why=why[:200])
@@ -78,6 +85,8 @@ def revoke_command(name: str, why: str, identities_dir: Path | None) -> None:
 @consent_group.command("phrase")
 def phrase_command() -> None:
     """Ask for a live clip: by lot, what the person is to say and do before a camera in the next half hour."""
+    from streamer.challenges import Challenges
+
     challenge = Challenges().make(datetime.now(UTC))
     click.echo(f"Record one clip with sound, 5 to 60 s, face in the middle, good light:\n  {challenge.sentence()}")
     click.echo(f"then: vividstream enroll NAME --image PHOTO --clip CLIP --challenge {challenge.code}")

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from engines import LocalKey, MediaError, SettingError, local_key
+from engines import LocalKey, MediaError, SettingError, local_key, made_certificate_pem
 from streamer.config import SigningSettings
 
 SWAP = "vividstream.swap"  # label of our own assertion
@@ -82,6 +82,11 @@ def sidecar_of(path: Path) -> Path | None:
     return path.with_suffix(SIDECAR) if path.suffix.lower() in BESIDE else None
 
 
+def load_signer() -> None:
+    """Imports what signs: where it is missing, that is found out before hours of work. Raises ImportError."""
+    import c2pa  # noqa: F401
+
+
 def sign_file(part: Path, name: Path, swap: Swap, signing: SigningSettings | None = None) -> None:
     """Puts credentials into `part`, in place, or beside where it will lie: at `sidecar_of(name)`.
 
@@ -120,7 +125,7 @@ def read_credentials(path: Path, trusted_pem: str = "") -> Credentials:
     """
     import c2pa
 
-    context = _context(trusted_pem, _own_root())
+    context = _context(trusted_pem, made_certificate_pem().decode("ascii"))
     manifest: bytes | None = None
     try:
         manifest = _beside(path)
@@ -256,10 +261,6 @@ def _algorithm(private_pem: bytes) -> bytes:
     if isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.key_size in (256, 384, 521):
         return {256: b"es256", 384: b"es384", 521: b"es512"}[key.curve.key_size]
     raise SettingError('setting "certificate_key": an EC (P-256, P-384, P-521), Ed25519 or RSA key is needed')
-
-
-def _own_root() -> str:
-    return local_key().certificate_pem().decode("ascii")
 
 
 def _beside(path: Path) -> bytes | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from engines import (
     agree,
     check_clip,
     enroll,
+    local_key,
     looks_of,
     watch_clip,
 )
@@ -31,6 +33,8 @@ from streamer.config import AgreementSettings, EnrollConfig
 from streamer.frame import Frame
 from streamer.media import MediaReader
 from streamer.photo import read_photo
+
+log = logging.getLogger(__name__)
 
 
 def run_enroll(config: EnrollConfig) -> None:
@@ -45,11 +49,16 @@ def run_enroll(config: EnrollConfig) -> None:
     if config.name in store.names() and not config.overwrite:
         raise IdentityError(f'identity "{config.name}" exists already; --overwrite replaces it')
     agreement = agreement_of(config.agreement, now)
+    local_key()  # what cannot be signed in the end is not begun
     photos = [read_photo(path) for path in config.images]
+    for path, photo in zip(config.images, photos, strict=True):
+        if photo.is_grey:
+            log.warning("%s has no colours: the face will be grey in a call; a colour photo is needed", path)
     pictures = [photo.rgb_HW3 for photo in photos]
     if config.clip is not None:
         agreement = _seen_in(config.clip, config.challenge, pictures, agreement, now)
-    identity = enroll(pictures, config.name, agreement, [photo.sha256 for photo in photos])
+    called = [str(path) for path in config.images]
+    identity = enroll(pictures, config.name, agreement, [photo.sha256 for photo in photos], called=called)
     record("identity enrolled", **facts_of(identity.manifest))
     path = store.save(identity)
     click.echo(f"enrolled {identity.name} from {len(photos)} photo{'s' if len(photos) > 1 else ''}: {path}")

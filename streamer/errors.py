@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import stat
+from pathlib import Path
+
 from engines import VividError
 
 
@@ -27,3 +30,23 @@ class AuditFault(VividError):
 
 class SinkError(VividError):
     """A virtual camera that cannot be opened or written to; the message says what mends it."""
+
+
+def no_file(path: Path, wanted: str, pipes: bool = False) -> str:
+    """Why there is no file at a path, as words to follow its name; empty where there is one.
+
+    wanted: what it should be, such as "a video file". pipes: whether one will do, which can be read only once.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return "no such file"
+    except OSError as error:  # a folder on the way that may not be looked into, or is a file
+        return error.strerror or str(error)
+    if stat.S_ISDIR(mode):
+        return f"is a folder, not {wanted}"
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        return f"is a device, not {wanted}"
+    if stat.S_ISREG(mode) or (pipes and stat.S_ISFIFO(mode)):
+        return ""
+    return f"is a {'pipe' if stat.S_ISFIFO(mode) else 'socket'}, not {wanted}"

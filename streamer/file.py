@@ -41,7 +41,8 @@ from streamer.audit.log import record
 from streamer.belt import Belt
 from streamer.config import FileConfig
 from streamer.consents import ConsentWatch, taken_off
-from streamer.credentials import Swap, sign_file
+from streamer.credentials import Swap, load_signer, sign_file
+from streamer.errors import no_file
 from streamer.file_report import (
     BROKEN_INPUT,
     BeltReport,
@@ -129,7 +130,8 @@ def run_file(config: FileConfig, to: TextIO | None = None) -> FileReport:
     """
     to = to or sys.stderr
     _check_paths(config)
-    with closing(MediaReader(config.input)) as reader:
+    load_signer()
+    with closing(MediaReader(config.input, square_pixels=True)) as reader:
         identity = _load_identity(config)
         with closing(load(config.swap, identity)) as session:
             if identity is None and session.engine not in WITHOUT_IDENTITY:
@@ -258,8 +260,10 @@ def _swap(session: Session, state: SessionState, frame: Frame, tally: Tally) -> 
 def _check_paths(config: FileConfig) -> None:
     """Everything that can be refused before any work is done."""
     kind_of(config.output)
-    if not config.input.exists():
-        raise MediaError(f"{config.input}: no such file")
+    if config.input.parts[:1] in (("http:",), ("https:",)):
+        raise MediaError(f"{config.input}: is an address; fetch the file first")
+    if why := no_file(config.input, "a video file", pipes=True):
+        raise MediaError(f"{config.input}: {why}")
     for path in filter(None, (config.output, config.report)):
         if not path.parent.is_dir():
             raise MediaError(f"{path}: there is no folder {path.parent}")

@@ -140,7 +140,7 @@ def _text(text: str) -> str:
     return "".join(ESCAPES.get(letter, letter) for letter in " ".join(text.split()))
 
 
-@click.command("manual")
+@click.command("manual", short_help="Write man pages into a folder.")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.pass_context
 def manual_command(context: click.Context, folder: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
@@ -18,14 +18,18 @@ from av.sidedata.sidedata import SideData, Type
 from av.stream import Disposition
 from av.subtitles.stream import SubtitleStream
 from av.video.stream import VideoStream
+from PIL import Image
 
 from engines import MediaError, Rgb
 from streamer.colour import Colour
+from streamer.errors import no_file
 from streamer.frame import Frame
 
 LEAST_MISSING_S = 0.5  # a file that ends this much before it promised to is called cut off
 JUMP_BACK_S = 1.0  # a clock that falls back this far was restarted; less is a disordered stamp
 FALLBACK_RATE = Fraction(25)
+LEAST_STRETCHED = 0.03  # of a pixel's aspect; no face looks another for less
+MOST_STRETCHED = 4  # what says more is damaged
 # Containers whose header says how long they are; others guess it from the bit rate.
 PROMISES_DURATION = {"mov", "matroska", "avi"}
 
@@ -121,15 +125,16 @@ class MediaReader:
     """One video stream of a file with all its companions, from front to back.
 
     any_size: pictures may change their size on the way, as in what a browser recorded of a call; else that is an error.
+    square_pixels: pictures that players stretch come stretched: a head that is pressed together is drawn wrongly.
 
     Raises MediaError, naming the file, for what cannot be read. Use in one thread, then `close`.
     After the last item: `broke_off` says where and why a cut file ended, `damaged` counts packets that could not be
     decoded, `retimed` counts pictures whose time stamp was not later than the one before.
     """
 
-    def __init__(self, path: Path, any_size: bool = False) -> None:
+    def __init__(self, path: Path, any_size: bool = False, square_pixels: bool = False) -> None:
         self.path = path
-        self._any_size = any_size
+        self._any_size, self._square_pixels = any_size, square_pixels
         self.broke_off: str | None = None
         self.damaged = self.retimed = 0
         self._deinterlacer: _Deinterlacer | None = None
@@ -149,7 +154,8 @@ class MediaReader:
             self._before_first: list[Companion] = []
             self._pictures = self._decode()
             self._first = self._read_first()
-            self.facts = self._find_facts(self._first)
+            self._stored = self._find_facts(self._first)
+            self.facts = _stretched(self._stored) if square_pixels else self._stored
         except BaseException:
             self._container.close()
             raise
@@ -199,6 +205,8 @@ class MediaReader:
                 return item
             self._before_first.append(item)
         cut = f" ({self.broke_off})" if self.broke_off else ""
+        if _is_animated_webp(self.path):
+            raise MediaError(f"{self.path}: an animated WebP cannot be read here; save it as GIF or MP4")
         raise MediaError(f"{self.path}: no picture in it can be decoded{cut}")
 
     def _decode(self) -> Iterator[av.VideoFrame | Companion]:
@@ -247,14 +255,17 @@ class MediaReader:
         turn = Turn.of(picture)
         upright = (picture.height, picture.width) if turn.swap else (picture.width, picture.height)
         at_s = float(pts * self._time_base)
-        if upright != (self.facts.width_px, self.facts.height_px) and not self._any_size:
-            first = f"{self.facts.width_px}x{self.facts.height_px}"
+        if upright != (self._stored.width_px, self._stored.height_px) and not self._any_size:
+            first = f"{self._stored.width_px}x{self._stored.height_px}"
             raise MediaError(
                 f"{self.path}: the picture changes its size from {first} to {upright[0]}x{upright[1]} at {at_s:.2f} s;"
                 " bring it to one size first"
             )
         self._reached_s = max(self._reached_s, at_s + float(picture.duration * self._time_base))
         rgb_HW3 = turn.upright(self.facts.colour.to_rgb(picture))
+        if self.facts is not self._stored:
+            size_px = self.facts.width_px, self.facts.height_px
+            rgb_HW3 = np.array(Image.fromarray(rgb_HW3).resize(size_px, Image.Resampling.BICUBIC))
         return Frame(rgb_HW3, pts, self._time_base, round(pts * self._time_base * 10**9), picture.duration)
 
     def _pts_of(self, picture: av.VideoFrame) -> int:
@@ -319,11 +330,19 @@ class MediaReader:
         self.broke_off = f"broke off at {self._reached_s:.2f} s: {why}"
 
 
+def _stretched(facts: VideoFacts) -> VideoFacts:
+    """With square pixels; no side gets shorter. The same object where they are square, or next to."""
+    aspect = facts.pixel_aspect or Fraction(1)
+    if abs(aspect - 1) < LEAST_STRETCHED or not 1 / MOST_STRETCHED <= aspect <= MOST_STRETCHED:
+        return facts
+    width_px = 2 * round(facts.width_px * max(aspect, Fraction(1)) / 2)
+    height_px = 2 * round(facts.height_px * max(1 / aspect, Fraction(1)) / 2)
+    return replace(facts, width_px=width_px, height_px=height_px, pixel_aspect=Fraction(1))
+
+
 def _open(path: Path) -> InputContainer:
-    if not path.exists():
-        raise MediaError(f"{path}: no such file")
-    if path.is_dir():
-        raise MediaError(f"{path}: is a folder, not a video file")
+    if why := no_file(path, "a video file", pipes=True):
+        raise MediaError(f"{path}: {why}")
     if path.is_file() and path.stat().st_size == 0:
         raise MediaError(f"{path}: the file is empty")
     try:
@@ -333,12 +352,21 @@ def _open(path: Path) -> InputContainer:
         raise MediaError(f"{path}: cannot be read: {hint}") from error
 
 
+def _is_animated_webp(path: Path) -> bool:
+    """FFmpeg takes it for a WebP without a picture."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        begins = file.read(64)
+    return begins[:4] == b"RIFF" and begins[8:12] == b"WEBP" and b"ANIM" in begins
+
+
 def _is_invalid(error: FFmpegError) -> bool:
     return isinstance(error, av.error.InvalidDataError | av.error.EOFError)
 
 
 def _choose_video(container: InputContainer, path: Path) -> VideoStream:
-    """The default video stream, else the first; a cover picture is none."""
+    """The default video stream, else the first; a cover picture is none, nor an animation's first picture by itself."""
     videos = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not videos:
         has = "only sound" if container.streams.audio else "no video"
@@ -346,7 +374,9 @@ def _choose_video(container: InputContainer, path: Path) -> VideoStream:
     readable = [s for s in videos if _can_be_read(s)]
     if not readable:
         raise MediaError(f"{path}: its video format is not known here, or its header is damaged")
-    return next((s for s in readable if s.disposition & Disposition.default), readable[0])
+    chosen = next((s for s in readable if s.disposition & Disposition.default), readable[0])
+    moving = [s for s in readable if s.frames > 1]
+    return moving[0] if chosen.frames == 1 and moving else chosen
 
 
 def _can_be_read(stream: VideoStream | AudioStream | SubtitleStream) -> bool:

@@ -77,6 +77,8 @@ KINDS = {
 def kind_of(path: Path) -> Kind:
     """The container that a file name asks for. Raises MediaError naming the valid ones."""
     kind = KINDS.get(path.suffix.lower())
+    if path.is_dir():
+        raise MediaError(f"{path}: is a folder; name a file in it")
     if kind is None:
         raise MediaError(f"{path}: cannot write {path.suffix or 'such'} files, only {', '.join(sorted(KINDS))}")
     return kind

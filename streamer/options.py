@@ -77,7 +77,7 @@ def _option(model: type[StrictModel], name: str, field: FieldInfo) -> Callable[[
     elif get_origin(field.annotation) is tuple:  # once for each value; by an environment variable between blanks
         rest = {"type": _kind(get_args(field.annotation)[0]), "multiple": True}
     else:
-        if default is not None and not field.is_required():
+        if default not in (None, "") and not field.is_required():
             text += f" [default: {default}]"
         rest = {"type": _kind(field.annotation), "required": field.is_required()}
     return click.option(flag, name, cls=SettingOption, model=model, field=name, help=text, **rest)

@@ -98,6 +98,7 @@ class Room:
         self._workers = workers
         self._store = store
         self._load = loader
+        self._spare: tuple[Worker[CameraPicture], Session] | None = None  # what the warm-up made, for the first call
         self._lives: set[asyncio.Task[None]] = set()
         self._coming_streams: set[str] = set()
         self._sweep = Sweep()
@@ -124,16 +125,17 @@ class Room:
         return await asyncio.to_thread(self._portrait, self._known(name))
 
     async def warm_up(self) -> None:
-        """Compiles and starts everything once, so that the first call is not late.
+        """Compiles and starts everything once, so that the first call is not late; it gets the session made here.
 
-        Raises EngineUnavailable, EncoderUnavailable.
+        Raises IdentityError for a name that there is none of, EngineUnavailable, EncoderUnavailable.
         """
+        if self._config.identity is not None:
+            self._known(self._config.identity)  # before seconds of work
         self._nursery.start()
-        await asyncio.to_thread(choose.look, self._config.encoding)
+        await asyncio.to_thread(choose.probe_card, self._config.encoding)
         await asyncio.to_thread(standby_frame, WARM_HEIGHT_PX, WARM_WIDTH_PX)  # compiles its kernel
         worker = self._workers[0]
-        session = await self._open(self._config.swap, self.default_identity(), worker)
-        await asyncio.wrap_future(worker.call(session.close))
+        self._spare = worker, await self._open(self._config.swap, self.default_identity(), worker)
         self.ready.set()
 
     async def enter(
@@ -258,6 +260,9 @@ class Room:
             for life in late:
                 life.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+        if self._spare is not None:
+            (owner, session), self._spare = self._spare, None
+            await asyncio.wait({asyncio.wrap_future(owner.call(session.close))}, timeout=CLOSE_S)
         await self._nursery.close()
         await asyncio.to_thread(self.traces.close)
 
@@ -318,17 +323,32 @@ class Room:
     async def _open(self, settings: SwapSettings, name: str | None, worker: Worker[CameraPicture]) -> Session:
         """A session that is ready to draw. Built and warmed in the worker thread that will step it."""
         identity = None if name is None else await asyncio.to_thread(self._store.load, self._known(name))
+        spare = await self._take_spare(settings, worker)
 
         def build() -> Session:
-            session = self._load(settings, identity)
+            session = self._load(settings, identity) if spare is None else spare
             try:
-                session.warm_up(WARM_HEIGHT_PX, WARM_WIDTH_PX)
+                if spare is None:
+                    session.warm_up(WARM_HEIGHT_PX, WARM_WIDTH_PX)
+                else:
+                    session.set_identity(identity)
             except BaseException:
                 session.close()
                 raise
             return session
 
         return await asyncio.wrap_future(worker.call(build))
+
+    async def _take_spare(self, settings: SwapSettings, worker: Worker[CameraPicture]) -> Session | None:
+        """The session that is kept, where it is of these settings; another one gives its place up."""
+        spare, self._spare = self._spare, None
+        if spare is None:
+            return None
+        owner, session = spare
+        if owner is worker and session.settings == settings:
+            return session
+        await asyncio.wrap_future(owner.call(session.close))
+        return None
 
     def _settings(self, before: SwapSettings, choice: Choice) -> SwapSettings:
         allowed = self._allowed(engine_names())

@@ -14,9 +14,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.error import URLError
 
-from pydantic import Field
-
-from engines import EngineUnavailable, StrictModel
+from engines import EngineUnavailable
+from streamer.config import TelemetrySettings
 from streamer.stats import STAGES
 from streamer.transport.types import PictureTimes
 
@@ -28,15 +27,6 @@ log = logging.getLogger(__name__)
 
 SEND_S = 5.0
 KINDS: dict[type, str] = {bool: "boolValue", int: "intValue", float: "doubleValue", str: "stringValue"}
-
-
-class TelemetrySettings(StrictModel):
-    """Traces for OpenTelemetry: options of `vividstream serve`."""
-
-    otlp_endpoint: str | None = Field(
-        None, pattern="^https?://", description="collector of traces (http://host:4318/v1/traces); none by default"
-    )
-    trace_every: int = Field(150, ge=1, description="every so many pictures one is traced, stage by stage")
 
 
 class CallTrace(Protocol):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict, deque
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -160,12 +161,7 @@ class SwappedVideo(MediaStreamTrack):
             frame = self._next(time.monotonic())
             if frame is not None:
                 return frame
-            wait_s = self._curtain.wait_s(time.monotonic())
-            try:
-                async with asyncio.timeout(wait_s):
-                    await self._changed.wait()
-            except TimeoutError:
-                continue
+            await _set_within(self._changed, self._curtain.wait_s(time.monotonic()))
         raise MediaStreamError
 
     def stop(self) -> None:
@@ -247,17 +243,20 @@ class DelayedSound(MediaStreamTrack):
                 return _packet_of(self._held.popleft())
             wait_s = self._held[0].arrived_s + delay_s - now_s if self._held else None
             self._changed.clear()
-            try:
-                async with asyncio.timeout(wait_s):
-                    await self._changed.wait()
-            except TimeoutError:
-                continue
+            await _set_within(self._changed, wait_s)
         raise MediaStreamError
 
     def stop(self) -> None:
         super().stop()
         self._held.clear()
         self._changed.set()
+
+
+async def _set_within(changed: asyncio.Event, wait_s: float | None) -> None:
+    """Waits until something changed, or for so long; None: until then."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(wait_s):
+            await changed.wait()
 
 
 def _packet_of(sound: CodedSound) -> Packet[Any]:

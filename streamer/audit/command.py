@@ -6,12 +6,14 @@ from pathlib import Path
 
 import click
 
-from engines import IdentityStore, canonical
-from streamer.audit.log import audit_log
-from streamer.errors import AuditFault
+from streamer.errors import AuditFault, no_file
 
 
-@click.group(name="audit", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    name="audit",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    short_help="Show and check the log of what was done with whose face.",
+)
 def audit_group() -> None:
     """What was done with whose face on this machine: a log that cannot be changed unnoticed."""
 
@@ -24,6 +26,9 @@ def verify_command(exports: tuple[Path, ...]) -> None:
     EXPORTS: files that were written here. Each one's credentials name the line that was added for it, which has to be
     there: so it is found, too, where log and head were both put back to what they were at an earlier time.
     """
+    from engines import IdentityStore
+    from streamer.audit.log import audit_log
+
     audit = audit_log()
     said = audit.read()
     listed = IdentityStore(None).withdrawn()
@@ -41,8 +46,8 @@ def _check_named(path: Path, said: list[dict[str, object]], log_path: Path) -> N
     """Raises AuditFault where the line that a file's credentials name is not in the log."""
     from streamer.credentials import read_credentials
 
-    if not path.is_file():
-        raise AuditFault(f"{path}: no such file")
+    if why := no_file(path, "a video file"):
+        raise AuditFault(f"{path}: {why}")
     credentials = read_credentials(path)
     named = credentials.swap.get("audit_sha256")
     if credentials.state in ("none", "broken") or not isinstance(named, str):
@@ -55,6 +60,9 @@ def _check_named(path: Path, said: list[dict[str, object]], log_path: Path) -> N
 @click.option("--last", default=20, show_default=True, type=click.IntRange(1), help="how many lines")
 def show_command(last: int) -> None:
     """Show the last lines of the audit log, after checking all of them."""
+    from engines import canonical
+    from streamer.audit.log import audit_log
+
     for line in audit_log().read()[-last:]:
         facts = line["facts"]
         assert isinstance(facts, dict)

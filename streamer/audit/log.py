@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
-from engines import LocalKey, local_key, records_directory, write_whole
+from engines import LocalKey, local_key, records_directory, records_trouble, write_whole
 from streamer.audit.chain import Event, Fact, Head, LineFault, next_line, read_all, read_line
 from streamer.errors import AuditFault
 
@@ -45,7 +45,7 @@ class AuditLog:
                     head = self._append(key, head, "log begun", {"public_key": key.public})
                 return self._append(key, head, event, facts)
         except OSError as error:
-            raise AuditFault(f"{self.path}: cannot be written: {error.strerror or error}") from error
+            raise AuditFault(f"cannot be written: {records_trouble(self.path, error)}") from error
 
     def read(self) -> list[dict[str, object]]:
         """All lines, each checked. Raises AuditFault that says which one is not as it was written."""
@@ -62,7 +62,7 @@ class AuditLog:
         except LineFault as fault:
             raise AuditFault(f"{self.path}: {fault}") from fault
         except OSError as error:
-            raise AuditFault(f"{self.path}: {error.strerror or error}") from error
+            raise AuditFault(records_trouble(self.path, error)) from error
 
     def _append(self, key: LocalKey, head: Head, event: Event, facts: dict[str, Fact]) -> Head:
         at = self.now().astimezone(UTC).isoformat(timespec="milliseconds")

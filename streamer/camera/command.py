@@ -26,7 +26,12 @@ LOOK_S = 0.25
 log = logging.getLogger(__name__)
 
 
-@click.command(name="camera", context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    name="camera",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="For example: vividstream camera --source 0 --identity amara",
+    short_help="Be a camera with the swapped picture, for every program.",
+)
 @options_of(CameraSettings)
 @options_of(SwapSettings)
 @click.option("--list", "as_list", is_flag=True, help="say which cameras and virtual cameras there are, and end")
@@ -57,7 +62,8 @@ def run_camera(settings: CameraSettings, swap: SwapSettings, stop: threading.Eve
     from streamer.camera.preview import PreviewSink
     from streamer.camera.sink import Sink
     from streamer.camera.sinks import open_sink
-    from streamer.capture.source import Wish, open_source
+    from streamer.capture.source import open_source
+    from streamer.capture.wish import Wish
     from streamer.control import serve_control
     from streamer.live import Live, LivePlan
 

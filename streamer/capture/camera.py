@@ -16,7 +16,7 @@ from av.video.codeccontext import VideoCodecContext
 from engines import MediaError
 from streamer.capture.modes import choose_mode
 from streamer.capture.picture import CapturedPicture
-from streamer.capture.source import SourceFacts, Wish
+from streamer.capture.wish import SourceFacts, Wish
 from streamer.colour import SMPTE170M, SWSCALE_MATRIX, UNSPECIFIED, Colour
 from streamer.v4l2 import abi, devices
 from streamer.v4l2.devices import Device, Mode

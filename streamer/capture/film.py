@@ -16,8 +16,9 @@ from av.video.frame import VideoFrame
 from engines import MediaError
 from streamer.capture.picture import CapturedPicture, CapturedSound
 from streamer.capture.sound import SoundCutter
-from streamer.capture.source import SourceFacts, Wish
+from streamer.capture.wish import SourceFacts, Wish
 from streamer.colour import Colour
+from streamer.errors import no_file
 from streamer.media import Turn
 
 SCHEMES = ("http", "https", "rtsp", "rtsps", "rtmp", "rtmps", "srt", "udp", "rtp", "tcp")
@@ -135,11 +136,8 @@ class FilmMedium:
         if self._is_address:
             return f"{self.name} cannot be reached: {why}; is the address right, and does the other side send?"
         path = Path(self._what)
-        if not path.exists():
-            return f"{path}: no such file"
-        if path.is_dir():
-            return f"{path}: is a folder, not a video file"
-        return f"{path}: cannot be read: it is no video, or was cut off before its index was written"
+        wrong = no_file(path, "a video file", pipes=True)
+        return f"{path}: {wrong or 'cannot be read: it is no video, or was cut off before its index was written'}"
 
 
 def is_address(what: str) -> bool:

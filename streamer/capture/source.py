@@ -15,6 +15,7 @@ from typing import Protocol
 from engines import MediaError, SettingError
 from streamer.capture.microphone import Microphone
 from streamer.capture.picture import CapturedPicture, CapturedSound
+from streamer.capture.wish import SourceFacts, Wish
 from streamer.mailbox import Latest
 from streamer.stats import Window
 
@@ -40,26 +41,6 @@ class SourceStatus:
     state: SourceState
     why: str
     since_s: float  # monotonic seconds
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What the source should look like; it gives what comes nearest."""
-
-    width_px: int = 1280
-    height_px: int = 720
-    fps: float = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class SourceFacts:
-    """What an opened source gives."""
-
-    width_px: int
-    height_px: int
-    fps: float  # 0 where it does not say
-    format: str  # MJPG, YUYV, h264, ...
-    has_sound: bool = False
 
 
 class Medium(Protocol):

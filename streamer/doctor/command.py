@@ -7,24 +7,26 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from engines import SettingError, nearest
-from streamer.doctor.checks import CHECKS, Check, checks_for
-from streamer.doctor.fence import Answer, run_fenced
 from streamer.doctor.finding import Verdict
 from streamer.doctor.settings import DoctorSettings
 from streamer.options import given, options_of
 from streamer.settings_file.layers import of_command
 from streamer.settings_file.state import state_of
 
+if TYPE_CHECKING:
+    from streamer.doctor.checks import Check
+    from streamer.doctor.fence import Answer
+
 SERVER = "VIVIDSTREAM_SERVE_"  # what the server is set to, doctor looks at
 MARKS = {Verdict.OK: ("ok  ", "green"), Verdict.WARN: ("warn", "yellow"), Verdict.FAIL: ("FAIL", "red")}
 
 
-@click.command("doctor", short_help="Say what on this machine is in the way, and the command that mends it.")
+@click.command("doctor", short_help="Say what is in the way on this machine, and how to mend it.")
 @options_of(DoctorSettings)
 @click.option("--only", multiple=True, metavar="CHECK", help="look at this alone; several times for more")
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
@@ -34,6 +36,8 @@ def doctor_command(only: Sequence[str], as_json: bool, **values: Any) -> None:
     Every line that is not ok carries the command that mends it. What `vividstream serve` is told by environment
     variables is looked at too. The exit status is 1 where anything failed, 0 where there are only warnings.
     """
+    from streamer.doctor.fence import run_fenced
+
     of_server = {**from_file(click.get_current_context()), **from_server(os.environ)}
     config = DoctorSettings.read({**of_server, **given(values, DoctorSettings)})
     answers = []
@@ -96,6 +100,8 @@ def report(answers: Iterable[Answer]) -> dict[str, Any]:
 
 
 def _chosen(only: Sequence[str], use: str) -> Sequence[Check]:
+    from streamer.doctor.checks import CHECKS, checks_for
+
     if not only:
         return checks_for(use)
     known = {check.name: check for check in CHECKS}

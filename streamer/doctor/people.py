@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,7 +83,9 @@ def identities(config: DoctorSettings) -> Iterator[Found]:
         local_key()
     except KeyFault as error:
         path = records_directory()
-        yield fail(f"the installation's key: {error}", f"mv {quoted(path)} {quoted(f'{path}.old')}")
+        anew = f"mv {quoted(path)} {quoted(f'{path}.old')}"
+        not_there = isinstance(error.__cause__, OSError)
+        yield fail(f"the installation's key: {error}", "vividstream doctor --only disk" if not_there else anew)
     try:
         names = store.names()
     except (OSError, VividError) as error:
@@ -99,6 +102,8 @@ def identities(config: DoctorSettings) -> Iterator[Found]:
         except IdentityError as error:
             there = () if config.identities_dir is None else ("--identities-dir", config.identities_dir)
             again = quoted("vividstream", "enroll", name, "--image", "PHOTO.jpg", "--overwrite", *there)
+            if name in store.built_in():
+                again = quoted(sys.executable, "-m", "pip", "install", "--force-reinstall", "--no-deps", "vividstream")
             yield fail(f"{name} cannot be used: {error}", again)
         else:
             fine.append(name)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from engines import StrictModel
-from streamer.config import is_loopback, udp_range
+from streamer.config import UdpPorts, is_loopback, udp_range
 
 Use = Literal["all", "serve", "camera", "join", "file"]
 
@@ -19,7 +19,7 @@ class DoctorSettings(StrictModel):
     use: Use = Field("all", description="look only at what this command needs")
     host: str = Field("127.0.0.1", description="address that the server is to listen on")
     port: int = Field(8080, ge=0, le=65535, description="TCP port that the server is to listen on")
-    udp_ports: str | None = Field(None, pattern=r"^\d{1,5}-\d{1,5}$", description="UDP ports of calls (50000-50099)")
+    udp_ports: UdpPorts = None
     certificate: Path | None = Field(None, description="certificate (PEM) for https, with its chain")
     key: Path | None = Field(None, description="private key (PEM) of the certificate")
     ice_server: str | None = Field(None, description="STUN or TURN server (stun:host:port)")
@@ -36,13 +36,6 @@ class DoctorSettings(StrictModel):
         if (self.turn_server is None) != (self.turn_secret is None):
             raise ValueError("turn_server and turn_secret belong together")
         return self
-
-    @field_validator("udp_ports")
-    @classmethod
-    def _is_a_range(cls, text: str | None) -> str | None:
-        if text is not None:
-            udp_range(text)
-        return text
 
     @property
     def udp_range(self) -> tuple[int, int] | None:

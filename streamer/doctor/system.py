@@ -131,9 +131,7 @@ def disk(config: DoctorSettings) -> Iterator[Found]:
             mend = f"du -xah {quoted(mount_of(there))} 2>/dev/null | sort -h | tail -n 15"
             yield fail(f"{what}: the disk of {folder} is full ({free / 1e6:.0f} MB left)", mend, **facts)
         elif trouble is not None:
-            mend = f"sudo chown -R $USER {quoted(there)} && chmod u+rwX {quoted(there)}"
-            if trouble == errno.EROFS:
-                mend = f"sudo mount -o remount,rw {quoted(mount_of(there))}"
+            mend = _owned(folder, there, trouble)
             yield fail(f"{what}: {there} cannot be written to ({os.strerror(trouble)})", mend, **facts)
         elif free < USUAL_DISK_BYTES:
             mend = "vividstream engines prune"
@@ -142,6 +140,18 @@ def disk(config: DoctorSettings) -> Iterator[Found]:
             fine.append(f"{free / 1e9:.0f} GB for {what}")
     if fine:
         yield ok(f"room: {', '.join(fine)}")
+
+
+def _owned(folder: Path, there: Path, trouble: int) -> str:
+    """Makes a folder this user's, and nothing above it: `there` is the part of it that exists."""
+    home = Path.home()
+    if trouble == errno.EROFS:
+        return f"sudo mount -o remount,rw {quoted(mount_of(there))}"
+    if not home.is_dir() and folder.is_relative_to(home):
+        return 'mkdir -p "/var/tmp/home-$USER" && export HOME="/var/tmp/home-$USER"'
+    if there == folder.expanduser().absolute():
+        return f"sudo chown -R $USER {quoted(there)} && chmod u+rwX {quoted(there)}"
+    return f"sudo install -d -o $USER {quoted(folder)}"
 
 
 def runtimes(config: DoctorSettings) -> Iterator[Found]:

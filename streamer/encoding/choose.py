@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 HD_PIXELS = 1280 * 720
 
 
-def look(settings: EncodingSettings) -> None:
+def probe_card(settings: EncodingSettings) -> None:
     """Finds out, and logs, whether a graphics card codes. Takes up to a second: in a thread, before the first call.
 
     Raises EncoderUnavailable where one was asked for by name and does not.

@@ -10,7 +10,11 @@ from streamer.extension.settings import ExtensionSettings
 from streamer.options import given, options_of
 
 
-@click.command(name="extension", context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    name="extension",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    short_help="Write the browser extension that adds the camera.",
+)
 @click.argument("folder", type=click.Path(file_okay=False))
 @options_of(ExtensionSettings, skip=("folder",))
 def extension_command(folder: str, **values: Any) -> None:

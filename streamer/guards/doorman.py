@@ -20,6 +20,13 @@ SWEEP_S = 1.0
 SHARE_OF_ONE = 4  # one address may have a quarter of all
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_TAKE_THEIR_BODY: set[Handler] = set()
+
+
+def takes_its_body(handler: Handler) -> Handler:
+    """Of a handler whose request may be large: it reads the body itself, bit by bit, and sees to it that it comes."""
+    _TAKE_THEIR_BODY.add(handler)
+    return handler
 
 
 class Entrance(web.TCPSite):
@@ -117,7 +124,7 @@ class Doorman:
         if visitor is not None:
             visitor.requests += 1
         try:
-            if request.can_read_body:
+            if request.can_read_body and request.match_info.handler not in _TAKE_THEIR_BODY:
                 try:
                     async with asyncio.timeout(BODY_S):
                         await request.read()

@@ -16,7 +16,7 @@ from streamer.options import given, options_of
 MOST_TOKEN_BYTES = 16_384
 
 
-@click.group("join")
+@click.group("join", short_help="Be a swapped participant in somebody else's room.")
 def join_group() -> None:
     """Be in somebody else's room: a participant with a swapped face, and sound in step."""
 

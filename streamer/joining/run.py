@@ -20,7 +20,8 @@ import click
 from aiortc import RTCConfiguration, RTCIceServer
 
 from engines import SettingError
-from streamer.capture.source import Source, Wish, open_source
+from streamer.capture.source import Source, open_source
+from streamer.capture.wish import Wish
 from streamer.config import is_loopback
 from streamer.control import default_path, serve_control
 from streamer.joining.outgoing import Outgoing

@@ -20,7 +20,11 @@ from streamer.settings_file.toml import own_file
 from streamer.settings_file.tree import walk
 
 
-@click.group("config", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    "config",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    short_help="The settings file: what holds, an example, mistakes.",
+)
 def config_group() -> None:
     """The settings file vividstream.toml: what holds, an example, and a check."""
 
@@ -118,7 +122,7 @@ def _write(path: Path, text: str, overwrite: bool) -> None:
     except FileExistsError as error:
         raise SettingError(f"{path} exists; --overwrite replaces it, -o - prints the example instead") from error
     except OSError as error:
-        raise SettingError(f"{path} cannot be written: {error.strerror}") from error
+        raise SettingError(f"{path} cannot be written: {error.strerror}; -o names another file") from error
 
 
 def _together(held: Sequence[Effective]) -> list[str]:

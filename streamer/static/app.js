@@ -225,7 +225,7 @@ function showNumbers(numbers, onScreen) {
   $("bitrate").textContent = `${(numbers.bits_per_s / 1e6).toFixed(1)} Mbit/s`;
   $("bitrate-sub").textContent = `from the server, ${(numbers.bits_per_s_in / 1e6).toFixed(1)} to it`;
   $("engine-used").textContent = numbers.engine;
-  $("engine-why").textContent = numbers.why;
+  $("engine-why").textContent = numbers.why.replaceAll("`", "");  // a terminal's quotation marks
   showMore(numbers);
 }
 

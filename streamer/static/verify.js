@@ -25,6 +25,7 @@ const words = {
   broken: "they do not fit the file",
 };
 
+const mostBytes = 200_000_000; // as streamer/verify/http.py has it
 const answer = document.getElementById("answer");
 const facts = document.getElementById("facts");
 
@@ -46,10 +47,11 @@ function show(verdict) {
   if (verdict.error) return;
   const { mark, credentials } = verdict;
   if (mark) {
-    add("Invisible mark", mark.marked ? `found in ${mark.frames} pictures` : `not found in ${mark.frames} pictures`);
-    if (mark.marked) add("Chance in an unmarked clip", `1e${Math.round(mark.false_positive_log10)}`);
+    const looked = mark.frames === 1 ? "1 picture" : `${mark.frames} pictures`;
+    add("Invisible mark", `${mark.marked ? "found" : "not found"} in ${looked}`);
+    if (mark.marked) add("Chance in an unmarked clip", chance(mark.false_positive_log10));
     if (mark.payload) add("Says", `installation ${mark.payload.instance}, ${mark.payload.day}`);
-  }
+  } else add("Invisible mark", "not looked for: no pictures could be read");
   add("Content credentials", credentials.state);
   for (const link of credentials.chain) add("Signed", `${link.tool}, by ${link.signer} ${link.source_types.join(", ")}`);
   add("Do not fit", credentials.failures.join(", "));
@@ -57,16 +59,33 @@ function show(verdict) {
   add("Mark and credentials disagree", verdict.disagreement);
 }
 
+function chance(powerOfTen) {
+  return powerOfTen < -300 ? "nil" : `1 in 10^${Math.round(-powerOfTen)}`;
+}
+
+let last; // what was dropped last: an answer to what was dropped before comes too late
+
 async function look(file) {
+  last = file;
+  document.body.dataset.state = "looking";
   answer.textContent = `Looking at ${file.name}...`;
   facts.replaceChildren();
+  const verdict = file.size > mostBytes
+    ? { error: `${file.name} is larger than ${mostBytes / 1e6} MB; vividstream verify looks at files of any size` }
+    : await asked(file);
+  if (file !== last) return;
+  document.body.dataset.state = "done";
+  show(verdict);
+}
+
+async function asked(file) {
   const query = new URLSearchParams({ name: file.name });
   try {
     const response = await fetch(`/verify?${query}`, { method: "POST", body: file });
     const text = await response.text();
-    show(text.startsWith("{") ? JSON.parse(text) : { error: text });
+    return text.startsWith("{") ? JSON.parse(text) : { error: text };
   } catch (error) {
-    show({ error: `the server cannot be reached: ${error.message}` });
+    return { error: `the server cannot be reached: ${error.message}` };
   }
 }
 
@@ -78,9 +97,12 @@ document.addEventListener("dragover", (event) => {
   event.preventDefault();
   place.classList.add("over");
 });
-document.addEventListener("dragleave", () => place.classList.remove("over"));
+document.addEventListener("dragleave", (event) => {
+  if (event.relatedTarget === null) place.classList.remove("over"); // out of the window, not onto another element
+});
 document.addEventListener("drop", (event) => {
   event.preventDefault();
   place.classList.remove("over");
   if (event.dataTransfer.files[0]) look(event.dataTransfer.files[0]);
+  else show({ error: "that is no file: save it first, and drop it then" });
 });

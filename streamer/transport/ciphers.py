@@ -7,13 +7,10 @@ too.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from aiortc.rtcdtlstransport import RTCCertificate, SRTPProtectionProfile
 from OpenSSL import SSL
 
-if TYPE_CHECKING:
-    from streamer.transport.pin import Changes
+from streamer.transport.changes import Changes
 
 CIPHERS = (
     b"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-CHACHA20-POLY1305:"

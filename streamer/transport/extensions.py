@@ -11,7 +11,6 @@ import copy
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import aiortc.rtcpeerconnection
 from aiortc import codecs
@@ -22,8 +21,7 @@ from aiortc.rtcrtpparameters import (
     RTCRtpParameters,
 )
 
-if TYPE_CHECKING:
-    from streamer.transport.pin import Changes
+from streamer.transport.changes import Changes
 
 MID = "urn:ietf:params:rtp-hdrext:sdes:mid"
 ABS_SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"

@@ -10,7 +10,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import aiortc.rtcdtlstransport
 from aiortc.rtp import (
@@ -26,10 +25,8 @@ from aiortc.rtp import (
     unpack_remb_fci,
 )
 
+from streamer.transport.changes import Changes
 from streamer.transport.rate import DelayRate, PacketFate, RateLimits
-
-if TYPE_CHECKING:
-    from streamer.transport.pin import Changes
 
 TRANSPORT_FEEDBACK = 15  # its format among the transport layer's feedback messages
 TICK_S = 0.000_250

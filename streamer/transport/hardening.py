@@ -13,7 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import aiortc.rtcsctptransport
 import pylibsrtp
@@ -30,6 +30,7 @@ from streamer.guards.addresses import AddressPolicy
 from streamer.guards.limits import Bucket
 from streamer.guards.rtcp import cost, rtcp_fault
 from streamer.guards.sctp import sctp_fault
+from streamer.transport.changes import Changes
 from streamer.transport.source_filter import FilteredStunProtocol
 
 log = logging.getLogger(__name__)
@@ -71,12 +72,6 @@ TSNS = 2**32
 refused: Counter[str] = Counter()  # since the start of the process
 PRIVATE = AddressPolicy(lan=True, loopback=True)
 _policy = PRIVATE  # a change like the others: one process is one server
-
-
-class Changes(Protocol):
-    """What keeps book of replaced names: streamer.transport.pin.Changes."""
-
-    def replace(self, owner: object, name: str, value: object) -> None: ...
 
 
 def install(changes: Changes, policy: AddressPolicy | None = None) -> None:

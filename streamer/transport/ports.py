@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aioice.ice
 
-if TYPE_CHECKING:
-    from streamer.transport.pin import Changes
+from streamer.transport.changes import Changes
 
 ANY_PORT = 0
 

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiortc.rtcpeerconnection
 from aiortc import MediaStreamTrack, RTCRtpSender, clock
@@ -47,6 +47,7 @@ from streamer.encoding.choose import instead, make_encoder
 from streamer.encoding.native import NotUsable
 from streamer.encoding.packets import Packetiser
 from streamer.encoding.settings import EncodingSettings
+from streamer.transport.changes import Changes
 from streamer.transport.extensions import FirstPacket, SendExtensions, has_transport_feedback, header_block
 from streamer.transport.feedback import SentLog, TransportFeedback
 from streamer.transport.history import History, KeyLimit, SentPacket
@@ -67,9 +68,6 @@ from streamer.transport.types import (
     TimedTrack,
     VideoCodec,
 )
-
-if TYPE_CHECKING:
-    from streamer.transport.pin import Changes
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import aiortc.rtcpeerconnection
 from aiortc import codecs
@@ -18,11 +17,9 @@ from aiortc.rtcdtlstransport import RTCDtlsTransport
 from aiortc.rtcrtpparameters import RTCRtpReceiveParameters
 from aiortc.rtp import RtpPacket
 
+from streamer.transport.changes import Changes
 from streamer.transport.incoming import StreamReceiver, get
 from streamer.transport.timeline import Timeline
-
-if TYPE_CHECKING:
-    from streamer.transport.pin import Changes
 
 SOUND_CLOCK_HZ = 48_000  # of Opus in RTP, whatever it carries
 MOST_BYTES = 1_500

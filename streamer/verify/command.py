@@ -11,7 +11,11 @@ import click
 from engines import SettingError
 
 
-@click.command(name="verify", context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    name="verify",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    short_help="Say whether a file, address or camera shows a marked picture.",
+)
 @click.argument("what", metavar="FILE|URL", required=False)
 @click.option(
     "--camera", is_flag=False, flag_value="", default=None, metavar="[DEVICE]",

@@ -15,8 +15,12 @@ from pathlib import Path, PurePosixPath
 
 from aiohttp import web
 
+from streamer.guards.doorman import takes_its_body
+
 MOST_BYTES = 200_000_000
-LONGEST_S = 120.0
+LONGEST_S = 120.0  # looking at it
+ARRIVED_S = 300.0  # all of it
+SILENT_S = 10.0  # between two pieces of it
 STATIC = Path(__file__).parent.parent / "static"
 KINDS = {"verify.html": "text/html", "verify.js": "text/javascript", "verify.css": "text/css"}
 COMMAND = (sys.executable, "-m", "streamer", "verify", "--json")
@@ -54,6 +58,7 @@ async def _static(name: str) -> web.Response:
     return web.Response(body=body, content_type=KINDS[name], charset="utf-8")
 
 
+@takes_its_body
 async def _verify(request: web.Request) -> web.StreamResponse:
     busy = request.app[BUSY]
     if busy.locked():
@@ -63,7 +68,12 @@ async def _verify(request: web.Request) -> web.StreamResponse:
     async with busy:
         with tempfile.TemporaryDirectory(prefix="vividstream-verify-") as folder:
             path = Path(folder) / f"dropped{suffix if suffix[1:].isalnum() else ''}"
-            if not await _received(request, path):
+            try:
+                async with asyncio.timeout(ARRIVED_S):
+                    whole = await _received(request, path)
+            except TimeoutError:
+                return web.json_response({"error": "the file did not come in time"}, status=408)
+            if not whole:
                 return web.json_response({"error": f"at most {MOST_BYTES // 1_000_000} MB are looked at"}, status=413)
             return await _looked_at(path, name)
 
@@ -71,12 +81,13 @@ async def _verify(request: web.Request) -> web.StreamResponse:
 async def _received(request: web.Request, path: Path) -> bool:
     left = MOST_BYTES
     with path.open("wb") as file:
-        async for block in request.content.iter_chunked(1 << 18):
+        while True:
+            async with asyncio.timeout(SILENT_S):
+                block = await request.content.read(1 << 18)
             left -= len(block)
-            if left < 0:
-                return False
+            if not block or left < 0:
+                return left >= 0
             await asyncio.to_thread(file.write, block)
-    return True
 
 
 async def _looked_at(path: Path, name: str) -> web.Response:

@@ -19,6 +19,7 @@ from av.error import FFmpegError
 
 from engines import MediaError, Rgb, SettingError, detect_mark
 from streamer.credentials import Credentials, read_credentials
+from streamer.errors import no_file
 from streamer.frame import Frame
 from streamer.media import MediaReader
 from streamer.verify.verdict import Verdict
@@ -36,8 +37,9 @@ def verify_file(path: Path, trusted_pem: str = "", name: str = "") -> Verdict:
 
     name: what it is called in the verdict, if not by its path. Raises MediaError for a file that cannot be read at all.
     """
-    if not path.is_file():
-        raise MediaError(f"{path}: no such file")
+    if why := no_file(path, "a picture or film"):
+        hint = "; --camera looks at what a camera shows" if why.startswith("is a device") else ""
+        raise MediaError(f"{path}: {why}{hint}")
     credentials = read_credentials(path, trusted_pem)
     try:
         with closing(MediaReader(path, any_size=True)) as reader:
@@ -80,9 +82,11 @@ def _spread(reader: MediaReader) -> Iterator[Rgb]:
 
 
 def _for_a_while(container: av.container.InputContainer, seconds: float) -> Iterator[Rgb]:
-    end_s = time.monotonic() + seconds
+    """From the first picture on, which takes its time: what looks at it may have to be compiled."""
+    end_s = 0.0
     for picture in container.decode(video=0):
         yield np.asarray(picture.to_ndarray(format="rgb24"), np.uint8)
+        end_s = end_s or time.monotonic() + seconds
         if time.monotonic() > end_s:
             return
 
@@ -105,5 +109,6 @@ def _fetched(url: str) -> Iterator[Path]:
                         raise MediaError(f"{url}: larger than {MOST_DOWNLOAD_BYTES // 1_000_000} MB")
                     file.write(block)
         except (urllib.error.URLError, OSError, ValueError) as error:
-            raise MediaError(f"{url}: cannot be fetched: {getattr(error, 'reason', None) or error}") from error
+            why = getattr(error, "reason", None) or error
+            raise MediaError(f"{url}: cannot be fetched: {getattr(why, 'strerror', None) or why}") from error
         yield path

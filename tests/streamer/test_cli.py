@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from engines import SettingError, SwapSettings
 from streamer import cli
 from streamer.config import AgreementSettings, EnrollConfig, FileConfig, ServerConfig
+from tests.streamer.clips import make
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -61,6 +63,60 @@ def test_a_wrong_call_is_one_line(
     assert code == status
     assert said in line
     assert line.startswith("error: ")
+
+
+RECORDS = "set VIVIDSTREAM_RECORDS to another folder"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("enroll ada --image {face} --who Ada --purpose calls --age adult", RECORDS),
+        ("file {clip} -o {out}/out.mp4 --engine passthrough", RECORDS),
+        ("serve --port 0 --engine passthrough", RECORDS),
+        ("consent phrase", RECORDS),
+        ("audit show", RECORDS),
+        ("engines list", RECORDS),
+        ("config init", "-o names another file"),
+    ],
+)
+def test_without_a_home_what_needs_one_says_which_folder_and_what_to_do(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: str, says: str
+) -> None:
+    """A service's user, say. Not even the superuser makes a folder in /proc."""
+    for name in ("VIVIDSTREAM_RECORDS", "XDG_DATA_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/proc/none")
+    made = {"face": ROOT / "docs/personas/amara.png", "clip": make(tmp_path / "in.mp4"), "out": tmp_path}
+    code, line = fails(capsys, *arguments.format_map(made).split())
+    assert code == 1
+    assert line.startswith("error: ")
+    assert "/proc/none/." in line
+    assert "No such file or directory" in line
+    assert line.endswith(says)
+
+
+def test_without_a_home_what_needs_none_works(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("VIVIDSTREAM_RECORDS")
+    monkeypatch.setenv("HOME", "/proc/none")
+    cli.main(["identities"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["verify", str(make(tmp_path / "in.mp4"))])
+    assert ended.value.code == 3, capsys.readouterr().err
+
+
+def test_a_folder_that_may_not_be_written_to_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of whatever command, where none has a better sentence."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "/root/secret")
+
+    monkeypatch.setattr(cli, "_print_table", refuse)
+    assert fails(capsys, "identities") == (1, "error: /root/secret: Permission denied")
 
 
 def test_an_environment_variable_is_a_setting(
@@ -195,6 +251,80 @@ def test_a_broken_added_command_is_one_line(
     plug_in(monkeypatch, f"{__name__}:NOT_A_COMMAND")
     assert "is not a click command" in fails(capsys, "planted")[1]
     cli.main(["identities", "--help"])  # the others still work
+    cli.main(["--help"])
+    assert "planted     cannot start:" in capsys.readouterr().out
+
+
+def test_every_command_is_told_in_a_line_that_fits(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["--help"])
+    listed = capsys.readouterr().out.split("Commands:\n")[1].splitlines()
+    assert len(listed) >= 20
+    ended = listed.index("")
+    assert not [line for line in listed[:ended] if line.endswith("...") or line.startswith("   ")]
+    assert "`vividstream serve`" in " ".join(listed[ended:])
+
+
+@pytest.mark.parametrize("missing", ["click", "pydantic"])
+def test_without_a_command_line_it_is_one_line_too(missing: str) -> None:
+    code = f"import sys; sys.modules[{missing!r}] = None; from streamer.__main__ import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: this installation is broken or too old: ")
+
+
+def test_ctrl_c_while_it_starts_is_no_traceback() -> None:
+    code = (
+        "import sys, importlib.abc\n"
+        "class Finder(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'click': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "from streamer.__main__ import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stdout, done.stderr) == (cli.INTERRUPTED, "", "interrupted\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_what_cannot_be_printed_is_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "streamer", "identities"], stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT
+        )
+    assert (done.returncode, done.stderr) == (1, "error: what is printed cannot be written: No space left on device\n")
+
+
+def test_a_mistyped_folder_of_identities_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    cli.main(["identities", "--identities-dir", str(tmp_path / "identitys")])
+    said = capsys.readouterr()
+    assert said.err == f"note: {tmp_path / 'identitys'} is no folder, so only those that come with vividstream\n"
+    assert said.out.startswith("amara ")
+    cli.main(["identities", "--identities-dir", str(tmp_path)])
+    assert capsys.readouterr().err == ""
+
+
+def test_help_shows_how_to_type_it_and_no_empty_default(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("serve", "file", "enroll", "camera"):
+        cli.main([command, "--help"])
+        said = capsys.readouterr().out
+        assert f"For example: vividstream {command} " in said
+        assert "[default: ]" not in said
+
+
+def test_a_broken_installation_is_one_line_before_anything_is_done(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """What signs is needed when all is drawn."""
+    monkeypatch.setitem(sys.modules, "c2pa", None)
+    code, line = fails(capsys, "file", "no.mp4", "-o", str(tmp_path / "out.mp4"))
+    assert (code, "no.mp4" in line) == (1, True)
+    (tmp_path / "in.mp4").write_bytes(b"looked at later")
+    code, line = fails(capsys, "file", str(tmp_path / "in.mp4"), "-o", str(tmp_path / "out.mp4"))
+    assert code == 1
+    assert line.startswith("error: this installation is broken or too old: ")
+    assert "c2pa" in line
+    assert line.endswith(f"{sys.executable} -m pip install .")
 
 
 @pytest.mark.parametrize(
@@ -218,12 +348,13 @@ def test_products_of_matrices_hold_no_second_core() -> None:
     code = (
         "import threadpoolctl\n"
         "from streamer import cli\n"
-        "cli.let_idle_threads_sleep()\n"
-        "import numpy, scipy.linalg\n"
+        "cli.main(['config', 'show', 'serve'])\n"
+        "import numpy, scipy.linalg, engines\n"
+        "engines.Session\n"
         "print({pool['num_threads'] for pool in threadpoolctl.threadpool_info() if pool['user_api'] == 'blas'})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "{1}"
+    assert done.stdout.splitlines()[-1] == "{1}"
 
 
 def test_engines_list_says_what_can_run(capsys: pytest.CaptureFixture[str]) -> None:

@@ -65,6 +65,21 @@ def test_what_is_offered(line: str, some: set[str], never: set[str]) -> None:
     assert not never & offered
 
 
+def test_the_tab_key_waits_for_nothing_heavy() -> None:
+    """All commands with their help lines, as at `vividstream <Tab>` in zsh, and names of identities."""
+    heavy = ("numpy", "numba", "scipy", "PIL", "cryptography", "av", "aiohttp", "asyncio", "torch")
+    code = (
+        "import sys; from streamer import cli; from click.shell_completion import ZshComplete;"
+        "asked = ZshComplete(cli.vividstream, {}, 'vividstream', 'X'); offered = asked.get_completions([], '');"
+        "assert all(item.help for item in offered), offered;"
+        "assert asked.get_completions(['serve', '--identity'], 'a');"
+        f"print(len(offered), [name for name in {heavy!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    number, _, found = done.stdout.strip().partition(" ")
+    assert (int(number) >= 20, found) == (True, "[]")
+
+
 def test_nothing_is_offered_and_nothing_said_of_a_broken_store(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(home / "data" / "vividstream")
     (home / "data" / "vividstream").touch()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from engines import ConsentEnded, ConsentMissing, IdentityStore, UnsuitablePhoto, Watched
 from streamer import cli, enroll
@@ -73,6 +74,18 @@ def test_a_whole_life_of_a_consent(tmp_path: Path) -> None:
         store.load("ada")
     assert "may not be worn" in consent(tmp_path, "show", "ada")
     assert len(events("identity renewed")) == len(events("identity withdrawn")) == 1
+
+
+def test_the_photo_that_will_not_do_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """By its file, which a person knows; not by its number."""
+    grey = tmp_path / "holiday.png"
+    Image.new("RGB", (200, 200), (128, 128, 128)).save(grey)
+    for images in ((PHOTO, grey), (grey,)):
+        with pytest.raises(UnsuitablePhoto, match=f"^{grey}: no face found"):
+            run_enroll(config(tmp_path, images=images))
+    stranger = PHOTO.parent.parent / "henrik" / "front.jpg"
+    run_enroll(config(tmp_path, images=(PHOTO, stranger)))
+    assert f"{stranger} may show another person than the others" in caplog.text
 
 
 def test_who_has_ended_stays_in_the_list_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from engines import MediaError, SwapSettings
 from streamer.config import FileConfig
@@ -44,6 +45,10 @@ def cut(path: Path, share: float) -> Path:
 
 def test_missing(tmp_path: Path) -> None:
     refused(tmp_path / "no.mp4", tmp_path / "out.mp4", "no such file")
+
+
+def test_an_address(tmp_path: Path) -> None:
+    refused(Path("https://example.org/in.mp4"), tmp_path / "out.mp4", "is an address; fetch the file first")
 
 
 def test_a_folder(tmp_path: Path) -> None:
@@ -97,6 +102,12 @@ def test_a_song_with_a_cover_picture_is_no_film(tmp_path: Path) -> None:
         target.mux(song.encode(silence))
         target.mux(song.encode(None))
     refused(tmp_path / "in.mp3", tmp_path / "out.mp4", "only sound")
+
+
+def test_an_animated_webp_is_called_by_its_name(tmp_path: Path) -> None:
+    pictures = [Image.fromarray(picture(index)) for index in range(3)]
+    pictures[0].save(tmp_path / "in.webp", save_all=True, append_images=pictures[1:])
+    refused(tmp_path / "in.webp", tmp_path / "out.mp4", "an animated WebP cannot be read here")
 
 
 @pytest.mark.parametrize("name", ["in.mp4", "in.mkv"])

@@ -11,8 +11,10 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from engines import MediaError
+from streamer.frame import Frame
 from streamer.media import Companion, MediaReader
 from streamer.muxer import MediaWriter, kind_of
 from tests.streamer.clips import MILLI, Clip, Sound, burst_times_s, make, picture, play
@@ -55,6 +57,32 @@ def test_every_picture_keeps_its_time_and_its_place(tmp_path: Path, source: str,
     assert before.times_s == [stamp * clip.time_base for stamp in clip.stamps]
     assert after.times_s == before.times_s
     assert after.indices == [index % 28 for index in range(len(clip.stamps))]
+
+
+@pytest.mark.parametrize(
+    ("aspect", "size_px"), [(Fraction(16, 11), (94, 48)), (Fraction(8, 9), (64, 54)), (Fraction(40, 39), (64, 48))]
+)
+def test_pixels_that_players_stretch_are_made_square(
+    tmp_path: Path, aspect: Fraction, size_px: tuple[int, int]
+) -> None:
+    """A digital television's picture: a head that is pressed together cannot be tracked and drawn as a head."""
+    make(tmp_path / "in.mp4", Clip(range(3), Fraction(1, 25), pixel_aspect=aspect))
+    with closing(MediaReader(tmp_path / "in.mp4", square_pixels=True)) as reader:
+        pictures = [item.rgb_HW3 for item in reader if isinstance(item, Frame)]
+        kept = reader.facts.pixel_aspect
+    assert {picture.shape[:2][::-1] for picture in pictures} == {size_px}
+    assert len(pictures) == 3
+    assert (kept == 1) == (size_px != (64, 48))
+    stored = MediaReader(tmp_path / "in.mp4")
+    assert (stored.facts.width_px, stored.facts.height_px, stored.facts.pixel_aspect) == (64, 48, aspect)
+    stored.close()
+
+
+def test_of_an_animated_avif_all_pictures_are_read_and_not_the_still(tmp_path: Path) -> None:
+    pictures = [Image.fromarray(picture(index)) for index in range(5)]
+    pictures[0].save(tmp_path / "in.avif", save_all=True, append_images=pictures[1:], duration=80)
+    copy(tmp_path / "in.avif", tmp_path / "out.mp4")
+    assert [round(float(time_s), 3) for time_s in play(tmp_path / "out.mp4").times_s] == [0, 0.08, 0.16, 0.24, 0.32]
 
 
 def test_the_last_picture_is_shown_as_long_as_before(tmp_path: Path) -> None:

@@ -179,7 +179,7 @@ async def test_identities_portraits_and_engines() -> None:
         portrait = await client.get("/identities/bo/portrait")
         assert (await portrait.read()).startswith(b"\x89PNG")
         engines = await (await client.get("/engines")).json()
-        assert engines == {"engines": ["auto", "proxy"], "chosen": "auto", "tone": "identity", "label": True}
+        assert engines == {"engines": ["auto", "proxy", "tiny"], "chosen": "auto", "tone": "identity", "label": True}
     raw = ServerConfig(swap=SwapSettings(engine="passthrough"))
     async with served(raw) as client:
         assert "passthrough" in (await (await client.get("/engines")).json())["engines"]

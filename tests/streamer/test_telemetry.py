@@ -10,10 +10,10 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from streamer.config import ServerConfig
+from streamer.config import ServerConfig, TelemetrySettings
 from streamer.logs import JsonLines
 from streamer.stats import STAGES
-from streamer.telemetry import NoTraces, TelemetrySettings, open_traces
+from streamer.telemetry import NoTraces, open_traces
 from streamer.transport.types import PictureTimes
 from tests.streamer.calls import Camera, calling, gone, plain, served
 

@@ -263,6 +263,20 @@ def test_a_folder_that_nobody_may_write_to(tmp_path: Path, monkeypatch: pytest.M
     assert "keys and logs: /proc/sys cannot be written to" in found.says
 
 
+def test_what_makes_a_folder_writable_touches_nothing_above_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that is not there was mended by giving away the first one above it that is: `chown -R $USER /`."""
+    monkeypatch.setenv("VIVIDSTREAM_RECORDS", "/proc/sys/none/records")
+    found = judged(system.disk(DoctorSettings(identities_dir=tmp_path)), Verdict.FAIL)
+    assert found.mend == "sudo install -d -o $USER /proc/sys/none/records"
+    monkeypatch.delenv("VIVIDSTREAM_RECORDS")
+    monkeypatch.setenv("HOME", "/proc/none")
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    mends = {one.mend for one in system.disk(DoctorSettings(identities_dir=tmp_path)) if one.verdict is Verdict.FAIL}
+    assert mends == {'mkdir -p "/var/tmp/home-$USER" && export HOME="/var/tmp/home-$USER"'}
+    key = next(one for one in people.identities(DoctorSettings()) if one.verdict is Verdict.FAIL)
+    assert (key.says.split(":")[0], key.mend) == ("the installation's key", "vividstream doctor --only disk")
+
+
 def test_a_damaged_identity_is_named_and_can_be_made_anew(tmp_path: Path) -> None:
     (tmp_path / "anna.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0 not an identity")
     (tmp_path / "bert.safetensors").write_bytes(b"")

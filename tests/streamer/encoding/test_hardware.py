@@ -38,9 +38,9 @@ def test_why_no_session_opens_is_said_by_the_log_and_by_the_doctor(
     assert "\n" not in without_card
     assert without_card != "Operation not permitted", "that says nothing to anybody"
     with caplog.at_level(logging.INFO):
-        choose.look(NO)
+        choose.probe_card(NO)
         assert caplog.text == ""
-        choose.look(AUTO)
+        choose.probe_card(AUTO)
     assert f"h264_nvenc does not open here: {without_card}" in caplog.text
     (found,) = system.codecs(DoctorSettings())
     assert without_card in found.says

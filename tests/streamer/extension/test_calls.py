@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp.test_utils import TestClient
-from playwright.async_api import BrowserContext, Page, expect
+from playwright.async_api import Page, expect
 
-from benchmarks.interop.extended import extended, popup_of, shown
-from engines import Rgb, SwapSettings, load
+from benchmarks.interop.extended import extended, popup_of
+from engines import Rgb
 from streamer.app import ROOM
-from streamer.config import ServerConfig
-from tests.streamer.calls import Loader, negative, served
-from tests.streamer.extension.browsers import TOKEN, pages, written
-from tests.streamer.faces import RAW, RawFace
-from tests.streamer.test_browser import faces_in, wardrobe
+from tests.streamer.extension.browsers import pages, written
+from tests.streamer.extension.meetings import COMES_S, Meet, is_card
+from tests.streamer.test_browser import faces_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
-CARD_STD = 20.0  # of a card's pixels; the negative of the clip has three times as much
-COMES_S = 40.0
 ASKED = """(video) => navigator.mediaDevices.getUserMedia({ video }).then(
   (stream) => { const [track] = stream.getVideoTracks(); const { label } = track; track.stop(); return label; },
   ({ name, message, constraint }) => ({ name, message, ...(constraint && { constraint }) }))"""
@@ -52,78 +44,8 @@ LABELS = """() => navigator.mediaDevices.enumerateDevices().then(
   (all) => all.filter(({ kind }) => kind === "videoinput").map(({ label }) => label))"""
 
 
-@dataclass
-class Meeting:
-    """Two tabs in a call, and what the other side ever saw."""
-
-    context: BrowserContext
-    client: TestClient[Any, Any]
-    page: Page
-    other: Page
-    raw: RawFace
-
-    async def sees(self) -> Rgb | None:
-        """What the other side sees now. Fails where it is the real face."""
-        picture = await shown(self.other)
-        if picture is not None and picture.shape == (360, 640, 3):
-            assert self.raw.likeness(picture) < RAW, "the other side sees the real face"
-        return picture
-
-    async def until(self, what: Callable[[Rgb], bool], within_s: float = COMES_S) -> float:
-        """Looks at what the other side sees until it is so. Returns the seconds that it took."""
-        began_s = time.monotonic()
-        while time.monotonic() - began_s < within_s:
-            picture = await self.sees()
-            if picture is not None and what(picture):
-                return time.monotonic() - began_s
-            await asyncio.sleep(0.05)
-        raise AssertionError(f"not within {within_s} s")
-
-    def swapped(self, picture: Rgb) -> bool:
-        """The negative of the camera's picture: what the quick engine of these tests draws."""
-        return picture.shape == (360, 640, 3) and self.raw.negative(picture) < -0.5
-
-    async def calls(self, count: int) -> None:
-        async with asyncio.timeout(COMES_S):
-            while len(self.client.server.app[ROOM].peers) != count:  # type: ignore[attr-defined]  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
-
-
-def is_card(picture: Rgb) -> bool:
-    return float(picture.std()) < CARD_STD
-
-
-@asynccontextmanager
-async def meeting(
-    chromium: str,
-    camera_clip: Path,
-    raw_face: RawFace,
-    tmp_path: Path,
-    name: str,
-    *,
-    real: Path | None = None,
-    **more: Any,
-) -> AsyncIterator[Meeting]:
-    """The page `name` with the extension, and the other side. `real`: with the proxy engine, its data there."""
-    swap = SwapSettings(engine="proxy") if real else SwapSettings()
-    config = ServerConfig(token=TOKEN, max_sessions=2, swap=swap)
-    makes: tuple[Any, Any] = (load, wardrobe(real)) if real else (Loader(negative), None)
-    async with served(config, *makes) as client, pages() as at:
-        extension = written(tmp_path / "extension", str(client.make_url("")).rstrip("/"))
-        async with extended(chromium, extension, camera_clip, **more) as context:
-            other, page = await context.new_page(), await context.new_page()
-            said: list[str] = []
-            page.on("pageerror", lambda error: said.append(str(error)))
-            await other.goto(f"{at}/other.html")
-            await page.goto(f"{at}/{name}.html")
-            yield Meeting(context, client, page, other, raw_face)
-            assert said == []
-
-
-async def test_a_page_like_meet_sends_the_other_face_and_never_the_real_one(
-    chromium: str, camera_clip: Path, raw_face: RawFace, tmp_path: Path
-) -> None:
-    async with meeting(chromium, camera_clip, raw_face, tmp_path, "meet") as call:
+async def test_a_page_like_meet_sends_the_other_face_and_never_the_real_one(meet: Meet) -> None:
+    async with meet("meet") as call:
         green = await call.page.evaluate("greenRoom()")
         assert green["kinds"] == ["audio", "video"]
         assert green["labels"][0] == "vividstream"
@@ -145,10 +67,8 @@ async def test_a_page_like_meet_sends_the_other_face_and_never_the_real_one(
 
 
 @pytest.mark.long
-async def test_a_page_like_jitsi_mutes_and_unmutes(
-    chromium: str, camera_clip: Path, raw_face: RawFace, tmp_path: Path
-) -> None:
-    async with meeting(chromium, camera_clip, raw_face, tmp_path, "jitsi") as call:
+async def test_a_page_like_jitsi_mutes_and_unmutes(meet: Meet) -> None:
+    async with meet("jitsi") as call:
         settings = await call.page.evaluate("join('vividstream')")
         assert settings["height"] <= 720
         await call.until(call.swapped)
@@ -160,10 +80,8 @@ async def test_a_page_like_jitsi_mutes_and_unmutes(
 
 
 @pytest.mark.long
-async def test_the_proxy_engines_face_is_what_the_other_side_sees(
-    chromium: str, camera_clip: Path, raw_face: RawFace, tmp_path: Path, shared_data: Path
-) -> None:
-    async with meeting(chromium, camera_clip, raw_face, tmp_path, "meet", real=shared_data) as call:
+async def test_the_proxy_engines_face_is_what_the_other_side_sees(meet: Meet, shared_data: Path) -> None:
+    async with meet("meet", real=shared_data) as call:
         await call.page.evaluate("join('vividstream', 640, 360, 8)")  # few pictures, for a machine with other work
         pictures: list[Rgb] = []
         async with asyncio.timeout(2 * COMES_S):
@@ -173,10 +91,8 @@ async def test_the_proxy_engines_face_is_what_the_other_side_sees(
                 pictures += [] if picture is None or is_card(picture) else [picture]
 
 
-async def test_when_the_server_goes_the_standby_picture_comes_and_then_the_face_again(
-    chromium: str, camera_clip: Path, raw_face: RawFace, tmp_path: Path
-) -> None:
-    async with meeting(chromium, camera_clip, raw_face, tmp_path, "meet") as call:
+async def test_when_the_server_goes_the_standby_picture_comes_and_then_the_face_again(meet: Meet) -> None:
+    async with meet("meet") as call:
         await call.page.evaluate("join('vividstream')")
         await call.until(call.swapped)
         track = "JSON.stringify([stream.getVideoTracks()[0].id, stream.getVideoTracks()[0].readyState])"
@@ -189,10 +105,8 @@ async def test_when_the_server_goes_the_standby_picture_comes_and_then_the_face_
 
 
 @pytest.mark.long
-async def test_constraints_and_the_real_camera(
-    chromium: str, camera_clip: Path, raw_face: RawFace, tmp_path: Path
-) -> None:
-    async with meeting(chromium, camera_clip, raw_face, tmp_path, "meet") as call:
+async def test_constraints_and_the_real_camera(meet: Meet, camera_clip: Path) -> None:
+    async with meet("meet") as call:
         asked = call.page.evaluate
         assert await asked(ASKED, {"deviceId": "a camera that is gone"}) == "vividstream"
         assert (await asked(ASKED, {"width": {"exact": 5000}}))["constraint"] == "width"
@@ -218,10 +132,8 @@ async def test_constraints_and_the_real_camera(
 
 
 @pytest.mark.long
-async def test_what_is_wrong_is_said_in_one_sentence(
-    chromium: str, camera_clip: Path, raw_face: RawFace, tmp_path: Path
-) -> None:
-    async with meeting(chromium, camera_clip, raw_face, tmp_path, "meet") as call:
+async def test_what_is_wrong_is_said_in_one_sentence(meet: Meet) -> None:
+    async with meet("meet") as call:
         popup = await popup_of(call.context)
         for changed, sentence in (
             ({"token": "a-token-that-is-wrong"}, "does not take this token"),
@@ -262,10 +174,8 @@ async def test_no_camera_and_no_permission(chromium: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.long
-async def test_a_permission_that_is_taken_back_ends_the_track(
-    chromium: str, camera_clip: Path, raw_face: RawFace, tmp_path: Path
-) -> None:
-    async with meeting(chromium, camera_clip, raw_face, tmp_path, "jitsi", allowed=False) as call:
+async def test_a_permission_that_is_taken_back_ends_the_track(meet: Meet) -> None:
+    async with meet("jitsi", allowed=False) as call:
         site = "/".join(call.page.url.split("/")[:3])
         await call.context.grant_permissions(["camera", "microphone"], origin=site)
         await call.page.reload()
@@ -279,10 +189,8 @@ async def test_a_permission_that_is_taken_back_ends_the_track(
         await call.calls(0)
 
 
-async def test_pages_do_not_see_the_token_and_get_nothing_else_from_the_server(
-    chromium: str, camera_clip: Path, raw_face: RawFace, tmp_path: Path
-) -> None:
-    async with meeting(chromium, camera_clip, raw_face, tmp_path, "meet") as call:
+async def test_pages_do_not_see_the_token_and_get_nothing_else_from_the_server(meet: Meet) -> None:
+    async with meet("meet") as call:
         await call.page.evaluate(SPY)
         await call.page.evaluate(ASKED, True)
         assert await call.page.evaluate("heard") == [], "the page's own world takes no part"

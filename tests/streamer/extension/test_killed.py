@@ -13,7 +13,7 @@ from playwright.async_api import expect
 
 from benchmarks.interop.extended import extended, free_port, popup_of, serving, shown
 from tests.streamer.extension.browsers import TOKEN, pages, written
-from tests.streamer.extension.test_calls import is_card
+from tests.streamer.extension.meetings import is_card
 from tests.streamer.faces import RAW, RawFace
 
 pytestmark = [pytest.mark.browser, pytest.mark.long, pytest.mark.timeout(300)]

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import io
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ from playwright.async_api import Page
 from benchmarks.interop.extended import shown
 from engines import Rgb
 from streamer.app import ROOM
-from tests.streamer.extension.test_calls import meeting
+from tests.streamer.extension.meetings import Meet
 from tests.streamer.faces import RAW, RawFace
 
 pytestmark = [pytest.mark.browser, pytest.mark.long, pytest.mark.timeout(240)]
@@ -81,10 +80,8 @@ def picture_of(url: str) -> Rgb:
     return np.ascontiguousarray(np.array(image.resize((640, 360))))
 
 
-async def test_no_way_of_asking_gives_the_real_face(
-    chromium: str, camera_clip: Path, raw_face: RawFace, tmp_path: Path
-) -> None:
-    async with meeting(chromium, camera_clip, raw_face, tmp_path, "meet") as call:
+async def test_no_way_of_asking_gives_the_real_face(meet: Meet, raw_face: RawFace) -> None:
+    async with meet("meet") as call:
         await call.page.evaluate("greenRoom()")
         before, again = await call.page.evaluate(CAMERAS), await call.page.evaluate(CAMERAS)
         assert before == again, "asked twice it is the same list"
@@ -100,10 +97,8 @@ async def test_no_way_of_asking_gives_the_real_face(
             assert raw_face.likeness(picture_of(seen["picture"])) < RAW, name
 
 
-async def test_the_browsers_own_button_gives_ours(
-    chromium: str, camera_clip: Path, raw_face: RawFace, tmp_path: Path
-) -> None:
-    async with meeting(chromium, camera_clip, raw_face, tmp_path, "meet") as call:
+async def test_the_browsers_own_button_gives_ours(meet: Meet, raw_face: RawFace) -> None:
+    async with meet("meet") as call:
         if not await call.page.evaluate("'HTMLUserMediaElement' in window"):
             pytest.skip("this Chromium has no <usermedia>")
         await call.page.evaluate(BUTTON)
@@ -117,10 +112,8 @@ async def test_the_browsers_own_button_gives_ours(
         assert raw_face.likeness(picture_of(seen["picture"])) < RAW
 
 
-async def test_two_tabs_have_a_call_each_and_one_id(
-    chromium: str, camera_clip: Path, raw_face: RawFace, tmp_path: Path
-) -> None:
-    async with meeting(chromium, camera_clip, raw_face, tmp_path, "meet") as call:
+async def test_two_tabs_have_a_call_each_and_one_id(meet: Meet) -> None:
+    async with meet("meet") as call:
         second = await call.context.new_page()
         await second.goto(call.page.url)
         begin = f"navigator.mediaDevices.getUserMedia({{ audio: true, video: {SIZES} }}).then((one) => (both = one))"
@@ -150,10 +143,8 @@ async def is_swapped(page: Page, raw: RawFace, within_s: float = 20.0) -> bool:
     return False
 
 
-async def test_a_laptop_that_slept_wakes_to_the_standby_picture_then_the_face(
-    chromium: str, camera_clip: Path, raw_face: RawFace, tmp_path: Path
-) -> None:
-    async with meeting(chromium, camera_clip, raw_face, tmp_path, "meet") as call:
+async def test_a_laptop_that_slept_wakes_to_the_standby_picture_then_the_face(meet: Meet) -> None:
+    async with meet("meet") as call:
         await call.page.evaluate("join('vividstream')")
         await call.until(call.swapped)
         cdp = await call.context.new_cdp_session(call.page)

@@ -10,7 +10,7 @@ from aiortc import rtcpeerconnection
 from aiortc.rtcrtpreceiver import RTCRtpReceiver
 
 from streamer.transport import pin
-from streamer.transport.pin import Changes, WrongVersion
+from streamer.transport.changes import Changes, WrongVersion
 from tests.streamer.calls import Camera, calling, plain, served
 
 

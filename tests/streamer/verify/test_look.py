@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
+import os
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from fractions import Fraction
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -23,14 +27,17 @@ from click.testing import CliRunner
 from PIL import Image
 
 from engines import Marker, MediaError, SwapSettings, VividError, instance_id, own_payload
+from streamer.audit.command import _check_named
 from streamer.audit.log import audit_log
 from streamer.config import FileConfig
+from streamer.errors import no_file
 from streamer.file import run_file
 from streamer.frame import Frame
 from streamer.media import MediaReader
 from streamer.verify.command import verify_command
 from streamer.verify.http import prepare, verify_routes
-from streamer.verify.look import verify_address, verify_camera, verify_file
+from streamer.verify.look import _for_a_while, verify_address, verify_camera, verify_file
+from tests.streamer.calls import served
 from tests.streamer.clips import Clip, make
 
 CLIP = Clip(size_px=(320, 240))
@@ -130,6 +137,11 @@ def test_an_address_without_a_video_is_an_error(address: str, path: str) -> None
         verify_address(address + path)
 
 
+def test_nobody_who_answers_is_said_in_words() -> None:
+    with pytest.raises(MediaError, match="cannot be fetched: Connection refused"):
+        verify_address("http://127.0.0.1:9/a.mp4")
+
+
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://127.0.0.1/a.mp4", "http://", "/etc/passwd"])
 def test_only_http_addresses_are_fetched(url: str) -> None:
     with pytest.raises(MediaError, match="only http and https"):
@@ -160,6 +172,44 @@ async def test_a_file_dropped_on_the_page_is_looked_at(folder: Path, monkeypatch
         assert (await client.post("/verify?name=clip.mp4", data=data)).status == 413
 
 
+def test_a_camera_is_looked_at_for_its_seconds_though_the_first_look_takes_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("streamer.verify.look.time", SimpleNamespace(monotonic=lambda: now[0]))
+    picture = SimpleNamespace(to_ndarray=lambda format: np.zeros((64, 64, 3), np.uint8))
+    container: Any = SimpleNamespace(decode=lambda video: iter([picture] * 1000))
+    looked = 0
+    for looked, _ in enumerate(_for_a_while(container, 6.0), 1):
+        now[0] += 20.0 if looked == 1 else 0.1
+    assert looked == 62
+
+
+async def test_a_dropped_file_comes_through_the_whole_application(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Larger than other requests may be, and not read by anything before it is looked at; nor waited for for ever."""
+    came: list[bytes] = []
+
+    async def looked_at(path: Path, name: str) -> web.Response:
+        came.append(await asyncio.to_thread(path.read_bytes))
+        return web.json_response({"source": name})
+
+    async def for_ever() -> AsyncIterator[bytes]:
+        yield b"some"
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("streamer.verify.http._looked_at", looked_at)
+    monkeypatch.setattr("streamer.verify.http.SILENT_S", 0.2)
+    data = bytes(range(256)) * 2000
+    async with served() as client:
+        assert (await client.post("/verify?name=a.mp4", data=data)).status == 200
+        assert came == [data]
+        assert (await client.post("/verify?name=a.mp4", data=for_ever())).status == 408
+        assert (await client.post("/verify?name=a.mp4", data=b"again")).status == 200, "nobody holds the place"
+        monkeypatch.setattr("streamer.verify.http.MOST_BYTES", 100)
+        assert (await client.post("/verify?name=a.mp4", data=data)).status == 413
+    assert len(came) == 2
+
+
 @pytest.mark.long
 async def test_what_is_no_video_is_said_on_the_page_without_a_path(folder: Path) -> None:
     app = web.Application()
@@ -169,6 +219,29 @@ async def test_what_is_no_video_is_said_on_the_page_without_a_path(folder: Path)
         answer = await client.post("/verify?name=clip.mp4", data=b"rubbish")
         assert answer.status == 422
         assert "/tmp" not in await answer.text()
+
+
+def test_what_is_no_file_is_called_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By every command that reads one, in the same words."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "text").write_text("words")
+    with socket.socket(socket.AF_UNIX) as listener:
+        monkeypatch.chdir(tmp_path)  # a socket's path has room for 100 letters
+        listener.bind("socket")
+    for name, says in (
+        ("none", "no such file"),
+        (".", "is a folder, not a picture or film"),
+        ("/dev/null", "is a device, not a picture or film; --camera looks at what a camera shows"),
+        ("pipe", "is a pipe, not a picture or film"),
+        ("socket", "is a socket, not a picture or film"),
+        ("text/none", "Not a directory"),
+    ):
+        with pytest.raises(MediaError, match=f"{name}: {says}$"):
+            verify_file(tmp_path / name)
+    assert no_file(tmp_path / "pipe", "a video file", pipes=True) == ""
+    for refused in (lambda: MediaReader(tmp_path), lambda: _check_named(tmp_path, [], tmp_path / "log")):
+        with pytest.raises(VividError, match="is a folder, not a video file"):
+            refused()
 
 
 def test_a_phone_s_photo_of_which_exif_says_how_it_was_held_is_looked_at(tmp_path: Path) -> None:

@@ -29,7 +29,8 @@ from streamer.camera.settings import CameraSettings
 from streamer.camera.sink import PixelFormat
 from streamer.capture.camera import CameraMedium
 from streamer.capture.picture import CapturedPicture
-from streamer.capture.source import Source, Wish
+from streamer.capture.source import Source
+from streamer.capture.wish import Wish
 from streamer.control import tell
 from streamer.mailbox import Latest
 from streamer.v4l2 import abi, devices
