@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from engines.enroll import enroll
+from engines.enrolment import enroll
 from engines.identity_store import write_identity
 from examples.persona_assets import Assets, Persona
 from examples.persona_head import Textures, build_head, make_textures

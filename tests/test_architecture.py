@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ PACKAGES = ("engines", "streamer", "distill")
 SHARED_BY_RUNTIMES = ("base", "checks", "fixed_frame", "torch_graph")
 CHOOSES_RUNTIMES = "engines.runtimes.choose"  # by name, and says why: the one module that knows all of them
 EVERYTHING = (*PACKAGES, "benchmarks", "examples")
+WITHOUT_CIRCLES = ("streamer", "distill", "benchmarks", "examples")
 
 
 @dataclass(frozen=True)
@@ -210,6 +212,53 @@ LEGAL = [
 @pytest.mark.parametrize(("module", "source"), LEGAL, ids=[m for m, _ in LEGAL])
 def test_a_legal_import_passes(module: str, source: str) -> None:
     assert violations(module, source) == []
+
+
+def circle(modules: Mapping[str, str]) -> list[str]:
+    """Modules that import each other in a ring, those inside functions and for types included; empty without one.
+
+    modules: name to source; a package's own module is left out, since every module in it imports it.
+    """
+    graph: dict[str, set[str]] = {}
+    for module, source in modules.items():
+        names = {name for _, name in imports_of(module, source)}
+        graph[module] = {other for other in (*names, *(name.rpartition(".")[0] for name in names)) if other in modules}
+        graph[module].discard(module)
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Where two modules need each other, what both need belongs into a third."""
+    found = circle(
+        {
+            module_of(path): path.read_text(encoding="utf-8")
+            for path in sources()
+            if path.name != "__init__.py" and is_under(module_of(path), WITHOUT_CIRCLES)
+        }
+    )
+    assert not found, " -> ".join(found)
+
+
+@pytest.mark.parametrize(
+    ("back", "found"),
+    [
+        ("from streamer.room import Room", True),
+        ("def late():\n    from streamer import room", True),
+        ("if TYPE_CHECKING:\n    from .room import Room", True),
+        ("from streamer.rooms import Room", False),
+    ],
+)
+def test_a_planted_circle_is_caught(back: str, found: bool) -> None:
+    modules = {
+        "streamer.room": "import streamer.peer",
+        "streamer.peer": "import streamer.worker",
+        "streamer.worker": back,
+    }
+    assert bool(circle(modules)) == found
 
 
 def test_importing_the_packages_starts_nothing_heavy() -> None:

@@ -37,7 +37,6 @@ from streamer.doctor.settings import DoctorSettings
 from streamer.encoding.settings import EncodingSettings
 from streamer.extension.settings import ExtensionSettings
 from streamer.joining.settings import JanusSettings, JoinSettings, LivekitSettings, WhipSettings
-from streamer.telemetry import TelemetrySettings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -48,7 +47,7 @@ MODELS: tuple[type[StrictModel], ...] = (
     config.GuardSettings,
     config.ReachSettings,
     EncodingSettings,
-    TelemetrySettings,
+    config.TelemetrySettings,
     CameraSettings,
     DoctorSettings,
     ExtensionSettings,

@@ -19,7 +19,7 @@ from aiortc.rtcdtlstransport import RTCDtlsTransport
 from aiortc.rtp import RtpPacket
 
 from streamer.transport import hardening
-from streamer.transport.pin import Changes
+from streamer.transport.changes import Changes
 from tests.attacks import attacker as moves
 
 DEAD_S = 8
